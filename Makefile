@@ -1,0 +1,51 @@
+# make            what there is to type
+# make demo       a first look; make test: everything a change must pass
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON := .venv/bin/python
+READY := .venv/.ready
+
+# Many small matrix products: more BLAS threads only make the tests slower, and two chains want the two cores.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+
+.PHONY: help env demo test test-full lint format benchmarks clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: $(READY)  ## make .venv: Python 3.13 and the exact versions in constraints.txt
+
+# The stamp is younger than what it was made from, or it is made again.
+$(READY): pyproject.toml constraints.txt .python-version scripts/setup.sh
+	@scripts/setup.sh
+	@touch $@
+
+demo: env  ## fit a mixture of experts to real data four ways, and draw it
+	$(PYTHON) examples/quickstart.py
+
+test: lint  ## lint, types, and the tests (within ten minutes on two cores)
+	$(PYTHON) -m pytest
+
+# Resumes: a long test that passed on this very source tree is not run again (see conftest.py).
+# make test-full FRESH=1 starts over. After 150 minutes it stops, and the next call goes on.
+test-full: env  ## the long tier of tests; call again to resume
+	$(PYTHON) -m pytest --full -m full --timeout 7200 --session-timeout 9000 $(if $(FRESH),--fresh)
+
+lint: env  ## ruff and mypy
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+format: env  ## let ruff mend what it can
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+benchmarks: env  ## time everything that benchmarks/README.md reports
+	$(PYTHON) -m benchmarks
+
+clean:  ## remove everything made here, the environment too
+	rm -rf .venv .tools out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,241 @@
+"""The log posterior of a mixture of Normal experts over one flat vector, on compiled kernels.
+
+It is the density of the PyMC model that `bayes_moe.build` returns (a test holds them equal), evaluated by the same
+kernel as that model's mixing operation, without compiling anything for a new data set, another number of experts
+or other priors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from ..graph.hessian import normal_hessian
+from ..graph.kernels import normal_em_pass, normal_rows
+from ..log_density import Expectation, Scene
+from .describe import user_coefficients
+from .design import Design
+from .maximise import Statistics, maximise
+from .parameters import Parameters
+from .posterior_kernel import posterior_function
+from .rows import Rows, make_rows
+
+_HALF_LOG_2PI = 0.9189385332046727
+_LABEL_ROUNDS = 6
+_OLDEST_CURVATURE = 3
+_CHEAP_CURVATURE = 5e6  # multiplications
+_NARROW = 0.01  # share of the largest sigma below which an expert counts as collapsed
+
+
+@dataclass(frozen=True, eq=False)
+class MixtureDensity:
+    """Log posterior of a model on data; implements `LogDensity` and `Latent`.
+
+    Parameters
+    ----------
+    design, parameters
+        The design columns and the layout of q.
+    table
+        Design matrix (n, P) of the training rows.
+    y
+        Standardised target (n,).
+    weights
+        Row weights (n,).
+    """
+
+    design: Design
+    parameters: Parameters
+    table: np.ndarray
+    y: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def size(self) -> int:
+        return self.parameters.size
+
+    @property
+    def experts(self) -> int:
+        return self.parameters.experts
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The data in the kernels' layout."""
+        return make_rows(self.table, self.y, self.weights)
+
+    @cached_property
+    def sigma_varies(self) -> bool:
+        """Whether sigma depends on x for any expert."""
+        return any(term.parameter.logarithmic and term.term.width > 0 for term in self.parameters.terms)
+
+    @cached_property
+    def offset(self) -> float:
+        """The log posterior's part that depends on no parameter: normalisers and the unit of y."""
+        prior = -np.sum(np.log(self.parameters.prior_scale)) - self.size * _HALF_LOG_2PI
+        return float(prior - self.weights.sum() * np.log(self.design.scaling.y_scale))
+
+    # -- log density -------------------------------------------------------------------------------------------
+
+    def log_prior(self, q: np.ndarray) -> float:
+        """Return the log prior density of the free variables."""
+        z = (q - self.parameters.prior_loc) / self.parameters.prior_scale
+        return float(-0.5 * z @ z - np.sum(np.log(self.parameters.prior_scale)) - self.size * _HALF_LOG_2PI)
+
+    def log_likelihood(self, q: np.ndarray) -> float:
+        """Return the weighted log likelihood, in the user's units of y."""
+        return self.logp(q) - self.log_prior(q)
+
+    def logp(self, q: np.ndarray) -> float:
+        return self.logp_and_gradient(q)[0]
+
+    def gradient(self, q: np.ndarray) -> np.ndarray:
+        return self.logp_and_gradient(q)[1]
+
+    def logp_and_gradient(self, q: np.ndarray) -> tuple[float, np.ndarray]:
+        expectation = self._sums(q, curvature=False)
+        return expectation.log_posterior, expectation.gradient
+
+    def compiled(self) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
+        return posterior_function(self.parameters, self.rows, self.offset, sigma_varies=self.sigma_varies)
+
+    def hessian(self, q: np.ndarray) -> np.ndarray:
+        coefficients = self.parameters.coefficients(q)
+        inner, gradient = normal_hessian(coefficients, self.table, self.y, self.weights, self.experts)
+        jacobian = self.parameters.jacobian(q)
+        out = jacobian.T @ inner @ jacobian + self.parameters.curvature(q, gradient)
+        out -= np.diag(1.0 / self.parameters.prior_scale**2)
+        return 0.5 * (out + out.T)
+
+    def expand(self, q: np.ndarray) -> dict[str, np.ndarray]:
+        return user_coefficients(self.parameters, self.design, q)
+
+    # -- latent labels -----------------------------------------------------------------------------------------
+
+    @property
+    def phases(self) -> int:
+        return 2 if self.sigma_varies else 1
+
+    def e_step(self, q: np.ndarray, previous: Expectation | None = None) -> Expectation:
+        last = previous.statistics if previous is not None else None
+        sigma_phase = self.sigma_varies and last is not None and not last.sigma_phase
+        pairs = self.experts * (self.experts + 1) // 2 * self.design.width**2
+        if last is None or last.pairs_age >= _OLDEST_CURVATURE or self.rows.count * pairs < _CHEAP_CURVATURE:
+            return self._sums(q, sigma_phase=sigma_phase)
+        # the gate's Hessian is most of the work of a wide problem and changes slowly
+        fresh = self._sums(q, curvature=False, sigma_phase=sigma_phase)
+        aged = replace(fresh.statistics, pairs=last.pairs, pairs_age=last.pairs_age + 1)
+        return replace(fresh, statistics=aged)
+
+    def _sums(
+        self,
+        q: np.ndarray,
+        *,
+        curvature: bool = True,
+        sigma_phase: bool = False,
+        given: np.ndarray | None = None,
+    ) -> Expectation:
+        """Return the log posterior at q and the sums of the M-step.
+
+        Parameters
+        ----------
+        q
+            Unconstrained vector.
+        curvature
+            Whether to sum the gate's Hessian.
+        sigma_phase
+            Sum the curvature in log sigma instead of the moments for the means.
+        given
+            Blocked responsibilities (B, K, rows) to use instead of the computed ones.
+        """
+        k, width = self.experts, self.design.width
+        full = self.parameters.coefficients(q)
+        used = full if self.sigma_varies else full[: 2 * k]
+        scores, sizes, d_log_sigma = np.zeros_like(used), np.zeros(k), np.zeros(k)
+        packed = width * (width + 1) // 2
+        pairs = np.zeros((k * (k + 1) // 2 if curvature else 0, packed))
+        moments = np.zeros((k, packed + width + 1))
+        value = normal_em_pass(
+            np.ascontiguousarray(used),
+            np.ascontiguousarray(full[2 * k :, 0]),
+            self.rows.blocks,
+            self.rows.y,
+            self.rows.weights,
+            np.zeros((0, k, 1)) if given is None else given,
+            sigma_phase,
+            d_log_sigma,
+            sizes,
+            scores,
+            pairs,
+            moments,
+        )
+        if not self.sigma_varies:
+            scores = np.concatenate([scores, np.zeros((k, width))])
+            scores[2 * k :, 0] = d_log_sigma
+        z = (q - self.parameters.prior_loc) / self.parameters.prior_scale
+        gradient = self.parameters.pull_back(q, scores) - z / self.parameters.prior_scale
+        statistics = Statistics(sizes, scores, pairs, moments, full, sigma_phase=sigma_phase)
+        return Expectation(q, float(value - 0.5 * z @ z + self.offset), gradient, sizes, statistics)
+
+    def m_step(self, expectation: Expectation, *, damping: float = 1.0) -> np.ndarray:
+        return maximise(self.parameters, expectation.q, expectation.statistics, damping=damping)
+
+    def scene(self) -> Scene:
+        return Scene(self.table[:, 1:], self.y, self.weights)
+
+    def collapsed(self, expectation: Expectation) -> tuple[int, ...]:
+        k = self.experts
+        log_sigma = expectation.statistics.coefficients[2 * k :, 0]
+        needed = np.array([self.parameters.mean_width(expert) for expert in range(k)])
+        empty = expectation.sizes <= needed
+        narrow = log_sigma < log_sigma.max() + np.log(_NARROW)
+        return tuple(int(expert) for expert in np.flatnonzero(empty | narrow))
+
+    def thinned(self, rows: np.ndarray) -> MixtureDensity:
+        factor = self.weights.sum() / max(self.weights[rows].sum(), 1e-300)
+        return replace(self, table=self.table[rows], y=self.y[rows], weights=self.weights[rows] * factor)
+
+    def responsibilities(self, q: np.ndarray) -> np.ndarray:
+        return self.by_row(q)[1]
+
+    def row_log_density(self, q: np.ndarray) -> np.ndarray:
+        return self.by_row(q)[0]
+
+    def by_row(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the log density of y in the user's units (n,) and responsibilities (n, K) of every row."""
+        k = self.experts
+        full = self.parameters.coefficients(q)
+        used = full if self.sigma_varies else full[: 2 * k]
+        log_density, responsibilities = np.empty(self.rows.count), np.empty((self.rows.count, k))
+        normal_rows(
+            np.ascontiguousarray(used),
+            np.ascontiguousarray(full[2 * k :, 0]),
+            self.rows.blocks,
+            self.rows.y,
+            log_density,
+            responsibilities,
+        )
+        return log_density - np.log(self.design.scaling.y_scale), responsibilities
+
+    def fit_labels(self, responsibilities: np.ndarray) -> np.ndarray:
+        given = self.rows.blocked(responsibilities)
+        q = self.parameters.prior_loc.copy()
+        for round_ in range(_LABEL_ROUNDS):
+            expectation = self._sums(q, given=given, sigma_phase=self.sigma_varies and round_ % 2 == 1)
+            q = self.m_step(expectation)
+        return q
+
+    def expected(self, q: np.ndarray, responsibilities: np.ndarray) -> float:
+        coefficients = self.parameters.coefficients(q)
+        eta = self.table @ coefficients.T
+        k = self.experts
+        gate, mu, log_sigma = eta[:, :k], eta[:, k : 2 * k], eta[:, 2 * k :]
+        top = gate.max(axis=1, keepdims=True)
+        log_gate = gate - top - np.log(np.exp(gate - top).sum(axis=1, keepdims=True))
+        z = (self.y[:, None] - mu) * np.exp(-log_sigma)
+        joint = log_gate - _HALF_LOG_2PI - log_sigma - 0.5 * z**2
+        total = np.sum(self.weights[:, None] * responsibilities * joint)
+        return float(total + self.log_prior(q) - self.weights.sum() * np.log(self.design.scaling.y_scale))
+
+

@@ -1,0 +1,104 @@
+"""Log posterior and gradient in one compiled call, for samplers.
+
+The whole way from the flat vector to value and gradient runs without Python: gather, gate map, rows, priors. The
+structure of the model is data (index tables), so this is compiled once and found in the disk cache ever after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numba import njit
+
+from ..gates.base import zero_sum_basis
+from ..gates.softmax import BoundSoftmax
+from ..graph.kernels import normal_gradient
+from .parameters import Parameters
+from .rows import Rows
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def normal_posterior(  # type: ignore[no-untyped-def]
+    q, targets, sources, prior_loc, prior_scale, basis, positions, units, numbers, shape, blocks, y, weights, out
+):
+    """Return the log posterior up to a constant and write its gradient to ``out``.
+
+    ``numbers`` holds spread, total and the fixed intercept scale (NaN when it follows the slopes' scale);
+    ``shape`` holds the gate's start in q (its length when there is no gate to learn), whether its scale is learned
+    and whether sigma varies by row.
+    """
+    experts, inner = basis.shape
+    width = blocks.shape[1]
+    start, scaled, varies = shape[0], shape[1] == 1, shape[2] == 1
+    full = np.zeros((3 * experts, width))
+    flat = full.ravel()
+    for i in range(targets.shape[0]):
+        flat[targets[i]] = q[sources[i]]
+    t = q[q.shape[0] - 1] if scaled else 0.0
+    growth = np.exp(numbers[0] * t)
+    spread = (numbers[1] * growth) ** 2
+    root = np.sqrt(1.0 + spread)
+    amplitude = root / 1.8 if np.isnan(numbers[2]) else numbers[2]
+    d_amplitude = numbers[0] * spread / root / 1.8 if np.isnan(numbers[2]) else 0.0
+    if start < q.shape[0]:
+        for j in range(positions.shape[0]):
+            factor = amplitude if j == 0 else units[j - 1] * growth
+            for k in range(experts):
+                total = 0.0
+                for m in range(inner):
+                    total += basis[k, m] * q[start + j * inner + m]
+                full[k, positions[j]] = factor * total
+    used = 3 * experts if varies else 2 * experts
+    log_sigma = full[2 * experts :, 0].copy()
+    scores, d_log_sigma = np.zeros((3 * experts, width)), np.zeros(experts)
+    value = normal_gradient(full[:used], log_sigma, blocks, y, weights, scores[:used], d_log_sigma)
+    if not varies:
+        scores[2 * experts :, 0] = d_log_sigma
+    flat_scores = scores.ravel()
+    for i in range(q.shape[0]):
+        z = (q[i] - prior_loc[i]) / prior_scale[i]
+        value -= 0.5 * z * z
+        out[i] = -z / prior_scale[i]
+    for i in range(targets.shape[0]):
+        out[sources[i]] += flat_scores[targets[i]]
+    if start < q.shape[0]:
+        pulled_t = 0.0
+        for j in range(positions.shape[0]):
+            factor = amplitude if j == 0 else units[j - 1] * growth
+            d_factor = d_amplitude if j == 0 else numbers[0] * factor
+            for m in range(inner):
+                total = 0.0
+                for k in range(experts):
+                    total += basis[k, m] * scores[k, positions[j]]
+                out[start + j * inner + m] += factor * total
+                pulled_t += d_factor * total * q[start + j * inner + m]
+        if scaled:
+            out[q.shape[0] - 1] += pulled_t
+    return value
+
+
+def posterior_function(
+    parameters: Parameters, rows: Rows, offset: float, *, sigma_varies: bool
+) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
+    """Return ``f(q) -> (log posterior, gradient)`` for softmax and equal gates."""
+    gate = parameters.gate
+    basis = zero_sum_basis(parameters.experts)
+    units, numbers, scaled = np.zeros(0), np.array([0.0, 0.0, 1.0]), 0
+    if isinstance(gate, BoundSoftmax):
+        fixed = np.nan if gate.fixed_intercept is None else gate.fixed_intercept
+        units, scaled = np.ascontiguousarray(gate.units, dtype=float), int(gate.scaled)
+        numbers = np.array([gate.spread, gate.total, fixed])
+    shape = np.array([parameters.gate_start, scaled, int(sigma_varies)])
+    targets, sources = parameters.gather
+    loc, scale, positions = parameters.prior_loc, parameters.prior_scale, parameters.gate_positions
+    blocks, y, weights = rows.blocks, rows.y, rows.weights
+
+    def function(q: np.ndarray) -> tuple[float, np.ndarray]:
+        out = np.empty_like(q)
+        value = normal_posterior(
+            q, targets, sources, loc, scale, basis, positions, units, numbers, shape, blocks, y, weights, out
+        )
+        return value + offset, out
+
+    return function

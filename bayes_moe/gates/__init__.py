@@ -1,0 +1,7 @@
+"""Gates: log p(z = k | x)."""
+
+from .base import BoundGate, Free, Gate
+from .equal import EqualGate
+from .softmax import SoftmaxGate
+
+__all__ = ["BoundGate", "EqualGate", "Free", "Gate", "SoftmaxGate"]

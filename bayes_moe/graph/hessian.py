@@ -1,0 +1,134 @@
+r"""The exact Hessian of a mixture's log density in the coefficients of its linear predictors.
+
+With r the responsibilities, g the gate and s, c the first and second derivatives of the experts' log densities, one
+row's Hessian in its linear predictors is
+
+.. math:: D - v v^\top + \bar g \bar g^\top, \quad v = (r_k, r_k s_{k1}, r_k s_{k2}, \ldots)
+
+where D couples only predictors of the same expert. Two symmetric rank-n products and one product for D sum
+it over the rows, in chunks of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+_CHUNK_ELEMENTS = 2_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class RowTerms:
+    """What rows contribute: everything is (rows, K).
+
+    Parameters
+    ----------
+    gate, responsibilities
+        Gate probabilities and responsibilities.
+    scores
+        Per parameter of the family, d log f_k / d predictor.
+    curvatures
+        Per pair of parameters (j <= i, packed), the second derivative.
+    """
+
+    gate: np.ndarray
+    responsibilities: np.ndarray
+    scores: tuple[np.ndarray, ...]
+    curvatures: tuple[np.ndarray, ...]
+
+
+def normal_terms(eta: np.ndarray, y: np.ndarray, experts: int) -> RowTerms:
+    """Return the row terms of Normal experts from linear predictors (rows, 3K): gate, mean, log sigma."""
+    logits, mu, log_sigma = eta[:, :experts], eta[:, experts : 2 * experts], eta[:, 2 * experts :]
+    inverse = np.exp(-log_sigma)
+    z = np.clip((y[:, None] - mu) * inverse, -1e150, 1e150)
+    gate = np.exp(logits - logits.max(axis=1, keepdims=True))
+    joint = logits - log_sigma - 0.5 * z * z
+    joint = np.exp(joint - joint.max(axis=1, keepdims=True))
+    return RowTerms(
+        gate / gate.sum(axis=1, keepdims=True),
+        joint / joint.sum(axis=1, keepdims=True),
+        (z * inverse, z * z - 1.0),
+        (-inverse * inverse, -2.0 * z * inverse, -2.0 * z * z),
+    )
+
+
+def normal_hessian(
+    coefficients: np.ndarray, table: np.ndarray, y: np.ndarray, weights: np.ndarray, experts: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the Hessian (3KP, 3KP) and gradient (3K, P) of the weighted log density in the coefficients.
+
+    Parameters
+    ----------
+    coefficients
+        (3K, P): gate logits, means and log sigmas on P design columns.
+    table, y, weights
+        (n, P), (n,), (n,).
+    experts
+        Number of experts K.
+    """
+    size = coefficients.size
+    hessian, gradient = np.zeros((size, size)), np.zeros_like(coefficients)
+    step = max(64, _CHUNK_ELEMENTS // max(size, 1))
+    for start in range(0, len(y), step):
+        phi, w = table[start : start + step], weights[start : start + step]
+        terms = normal_terms(phi @ coefficients.T, y[start : start + step], experts)
+        add_hessian(terms, phi, w, hessian, gradient)
+    return hessian, gradient
+
+
+def add_hessian(
+    terms: RowTerms, phi: np.ndarray, weights: np.ndarray, hessian: np.ndarray, gradient: np.ndarray
+) -> None:
+    """Add the rows' Hessian and gradient to ``hessian`` and ``gradient``."""
+    r, g = terms.responsibilities, terms.gate
+    experts, width = r.shape[1], phi.shape[1]
+    v = np.concatenate([r, *(r * score for score in terms.scores)], axis=1)
+    slope = v.copy()
+    slope[:, :experts] -= g
+    gradient += (slope * weights[:, None]).T @ phi
+    rooted = phi * np.sqrt(weights)[:, None]
+    tall = (v[:, :, None] * rooted[:, None, :]).reshape(len(phi), -1)
+    hessian -= tall.T @ tall
+    tall = (g[:, :, None] * rooted[:, None, :]).reshape(len(phi), -1)
+    inner = experts * width
+    hessian[:inner, :inner] += tall.T @ tall
+    _add_own(hessian, _own_weights(terms), phi, weights, experts)
+
+
+def _own_weights(terms: RowTerms) -> list[tuple[int, int, np.ndarray]]:
+    """Return D: (predictor kind, predictor kind, values (rows, K)), kind 0 being the gate."""
+    r, scores = terms.responsibilities, terms.scores
+    out = [(0, 0, r - terms.gate)]
+    packed = 0
+    for i, score in enumerate(scores):
+        out.append((i + 1, 0, r * score))
+        for j in range(i + 1):
+            out.append((i + 1, j + 1, r * (score * scores[j] + terms.curvatures[packed])))
+            packed += 1
+    return out
+
+
+def _add_own(
+    hessian: np.ndarray,
+    own: Sequence[tuple[int, int, np.ndarray]],
+    phi: np.ndarray,
+    weights: np.ndarray,
+    experts: int,
+) -> None:
+    width = phi.shape[1]
+    upper = np.triu_indices(width)
+    crosses = phi[:, upper[0]] * phi[:, upper[1]] * weights[:, None]
+    sums = np.concatenate([values for _, _, values in own], axis=1).T @ crosses
+    square = np.empty((len(sums), width, width))
+    square[:, upper[0], upper[1]] = sums
+    square[:, upper[1], upper[0]] = sums
+    view = hessian.reshape(hessian.shape[0] // width, width, hessian.shape[0] // width, width)
+    for index, (a, b, _) in enumerate(own):
+        for k in range(experts):
+            block = square[index * experts + k]
+            view[a * experts + k, :, b * experts + k, :] += block
+            if a != b:
+                view[b * experts + k, :, a * experts + k, :] += block

@@ -1,0 +1,1 @@
+"""Engines: they see a log density and nothing above it."""

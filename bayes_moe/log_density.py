@@ -1,0 +1,146 @@
+"""What an engine may ask of a model: the protocols between densities and engines.
+
+`LogDensity` is enough for Laplace, ADVI and NUTS. `Latent` adds what EM needs. The E-step returns sums over
+the rows, not a rows-by-experts array: sums from several chunks or workers simply add up, and memory does not grow
+with the data. Experts that can only be refitted with weights implement `Latent` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+
+@runtime_checkable
+class LogDensity(Protocol):
+    """An unnormalised log posterior over one flat, unconstrained vector."""
+
+    @property
+    def size(self) -> int:
+        """Length of the vector."""
+        ...
+
+    def logp(self, q: np.ndarray) -> float:
+        """Return the log density at q."""
+        ...
+
+    def gradient(self, q: np.ndarray) -> np.ndarray:
+        """Return the gradient at q."""
+        ...
+
+    def logp_and_gradient(self, q: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return both in one pass."""
+        ...
+
+    def hessian(self, q: np.ndarray) -> np.ndarray:
+        """Return the exact Hessian at q."""
+        ...
+
+    def compiled(self) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
+        """Return the fastest value-and-gradient function, safe to call from several threads."""
+        ...
+
+    def expand(self, q: np.ndarray) -> dict[str, np.ndarray]:
+        """Return named parameters in the user's units; leading dimensions of q are draws."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Expectation:
+    """What one E-step brings back.
+
+    Parameters
+    ----------
+    q
+        Where it was taken.
+    log_posterior
+        Log posterior there.
+    gradient
+        Its gradient there (Fisher's identity: the M-step's objective has the same).
+    sizes
+        Sum of responsibilities of every expert.
+    statistics
+        Further sums that only the density's own M-step reads.
+    """
+
+    q: np.ndarray
+    log_posterior: float
+    gradient: np.ndarray
+    sizes: np.ndarray
+    statistics: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What a search for starting values may look at.
+
+    Parameters
+    ----------
+    features
+        (n, p) standardised design columns, without the intercept.
+    target
+        (n,) standardised y.
+    weights
+        (n,) row weights.
+    """
+
+    features: np.ndarray
+    target: np.ndarray
+    weights: np.ndarray
+
+
+@runtime_checkable
+class Latent(LogDensity, Protocol):
+    """A density with latent labels, for EM."""
+
+    @property
+    def experts(self) -> int:
+        """Number of experts."""
+        ...
+
+    @property
+    def phases(self) -> int:
+        """How many M-steps it takes until every parameter had its turn."""
+        ...
+
+    def e_step(self, q: np.ndarray, previous: Expectation | None = None) -> Expectation:
+        """Return the log posterior and the sums the M-step needs; ``previous`` is the step before, if any."""
+        ...
+
+    def m_step(self, expectation: Expectation, *, damping: float = 1.0) -> np.ndarray:
+        """Return a q that raises the expected complete-data log posterior.
+
+        ``damping`` shortens the Newton steps among its parts; with 0 only closed forms move.
+        """
+        ...
+
+    def scene(self) -> Scene:
+        """Return what starts are made from."""
+        ...
+
+    def collapsed(self, expectation: Expectation) -> tuple[int, ...]:
+        """Return experts with no more rows than coefficients or a vanishing sigma."""
+        ...
+
+    def thinned(self, rows: np.ndarray) -> Latent:
+        """Return the density of a few rows that stand for all."""
+        ...
+
+    def responsibilities(self, q: np.ndarray) -> np.ndarray:
+        """Return responsibilities (rows, K)."""
+        ...
+
+    def row_log_density(self, q: np.ndarray) -> np.ndarray:
+        """Return the log density of every row (rows,)."""
+        ...
+
+    def fit_labels(self, responsibilities: np.ndarray) -> np.ndarray:
+        """Return q fitted to given responsibilities (rows, K)."""
+        ...
+
+    def expected(self, q: np.ndarray, responsibilities: np.ndarray) -> float:
+        """Return the expected complete-data log posterior."""
+        ...

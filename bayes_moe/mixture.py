@@ -1,0 +1,105 @@
+"""The mixture of experts: experts, a gate, and nothing about data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .errors import SpecError
+from .experts import Expert
+from .gates import Gate, SoftmaxGate
+from .predictors import Predictor
+
+MOST_EXPERTS = 1000
+
+
+@dataclass(frozen=True, init=False)
+class MixtureOfExperts:
+    r"""Specification of a mixture of experts.
+
+    .. math:: p(y \mid x) = \sum_k g_k(x) \, f_k(y \mid x)
+
+    Parameters
+    ----------
+    experts
+        A count (that many linear Normal experts) or a sequence of `Expert`.
+    gate
+        How weights depend on x; default ``bm.SoftmaxGate()``.
+    features
+        A learned feature map under gate and experts. None: gate and experts see the columns themselves.
+
+    Raises
+    ------
+    SpecError
+        If the count is not a whole number from 1 to 1000, or a piece is of another kind.
+
+    Examples
+    --------
+    >>> import bayes_moe as bm
+    >>> bm.MixtureOfExperts(3) == bm.MixtureOfExperts([bm.Expert()] * 3)
+    True
+
+    References
+    ----------
+    Jacobs, Jordan, Nowlan and Hinton (1991), Adaptive mixtures of local experts, Neural Computation 3.
+    """
+
+    experts: tuple[Expert, ...]
+    gate: Gate
+    features: Predictor | None
+
+    def __init__(
+        self, experts: int | Sequence[Expert], gate: Gate | None = None, features: Predictor | None = None
+    ) -> None:
+        object.__setattr__(self, "experts", _read_experts(experts))
+        chosen = SoftmaxGate() if gate is None else gate
+        if not isinstance(chosen, Gate):
+            raise SpecError(f"MixtureOfExperts.gate: expected a gate such as bm.SoftmaxGate(), got {gate!r} → pass one")
+        object.__setattr__(self, "gate", chosen)
+        if features is not None:
+            raise SpecError(
+                f"MixtureOfExperts.features: expected None, got {features!r} → no predictor learns features yet; "
+                "give gate and experts bm.Polynomial"
+            )
+        object.__setattr__(self, "features", None)
+        if len({type(expert.family) for expert in self.experts}) > 1:
+            names = sorted({type(expert.family).__name__ for expert in self.experts})
+            raise SpecError(
+                f"MixtureOfExperts.experts: expected one family for all experts, got {names} → use one family"
+            )
+
+    @property
+    def blocks(self) -> tuple[tuple[Expert, tuple[int, ...]], ...]:
+        """Equal experts together, with their positions."""
+        found: dict[Expert, list[int]] = {}
+        for position, expert in enumerate(self.experts):
+            found.setdefault(expert, []).append(position)
+        return tuple((expert, tuple(positions)) for expert, positions in found.items())
+
+    def __repr__(self) -> str:
+        if len(self.blocks) == 1:
+            inside = f"[{self.experts[0]!r}] * {len(self.experts)}"
+        else:
+            inside = repr(list(self.experts))
+        return f"MixtureOfExperts({inside}, gate={self.gate!r})"
+
+
+def _read_experts(experts: object) -> tuple[Expert, ...]:
+    if isinstance(experts, bool) or not isinstance(experts, int | Sequence) or isinstance(experts, str):
+        raise SpecError(
+            f"MixtureOfExperts.experts: expected a whole number of experts or a sequence of bm.Expert, got "
+            f"{experts!r} → pass e.g. 3"
+        )
+    if isinstance(experts, int):
+        if not 1 <= experts <= MOST_EXPERTS:
+            raise SpecError(f"MixtureOfExperts.experts: expected 1 to {MOST_EXPERTS}, got {experts} → choose fewer")
+        return (Expert(),) * experts
+    for position, expert in enumerate(experts):
+        if not isinstance(expert, Expert):
+            raise SpecError(
+                f"MixtureOfExperts.experts[{position}]: expected bm.Expert, got {expert!r} → wrap the family: "
+                "bm.Expert(bm.Normal())"
+            )
+    if not 1 <= len(experts) <= MOST_EXPERTS:
+        raise SpecError(f"MixtureOfExperts.experts: expected 1 to {MOST_EXPERTS} experts, got {len(experts)} → add one")
+    return tuple(experts)

@@ -1,0 +1,140 @@
+"""Reads what a fit is asked to predict at: rows put into the column order of training, and their y."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from bayes_moe.columns import FloatArray
+from bayes_moe.errors import InputError, listed, nearest
+from bayes_moe.scaling import refuse_huge
+from bayes_moe.tables import Reading, read_column, read_table, refuse_misaligned
+
+
+class Named(Protocol):
+    """Anything that knows the columns of a fit, such as a :class:`Table`."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names in training order."""
+
+    @property
+    def named(self) -> bool:
+        """Whether the user gave these names."""
+
+
+def read_new(
+    X: Any, training: Named, *, gate_X: Any = None, gate_columns: tuple[str, ...] = ()
+) -> FloatArray:
+    """Read rows to predict at, ``(m, p)`` in the column order of the training table, in the user's units.
+
+    Frames are matched by name when the training columns were named, in any order; arrays by position. The
+    gate's columns come through ``gate_X``, or stand in ``X`` with the others.
+
+    Parameters
+    ----------
+    X
+        Table with the training columns; 0 rows give shape ``(0, p)``. 1-D is one column where p = 1.
+    training
+        The training table.
+    gate_X, gate_columns
+        The gate's own table, and the names of the columns it brought in training.
+
+    Raises
+    ------
+    InputError
+        For missing or extra columns (named, with the nearest known name), another width, or values that are
+        missing, infinite or no numbers.
+
+    Examples
+    --------
+    >>> from bayes_moe.tables import Table
+    >>> training = Table(np.zeros((2, 1)), ("x0",), False)
+    >>> read_new([3, 4], training)
+    array([[3.], [4.]])
+    """
+    reading = read_table(X, "X", prefix="x")
+    if gate_X is None:
+        if (
+            gate_columns
+            and reading.values.shape[1] < len(training.names)
+            and not set(gate_columns) & set(reading.names)
+        ):
+            raise InputError(
+                f"gate_X: expected columns {listed(map(repr, gate_columns))} for the gate, got None → pass "
+                f"gate_X as in training"
+            )
+        return _matched(reading, training.names, "X", named=training.named)
+    if not gate_columns:
+        raise InputError(
+            "gate_X: expected None, since the fit was made without it, got a table → leave it out"
+        )
+    own = tuple(name for name in training.names if name not in gate_columns)
+    gate = read_table(gate_X, "gate_X", prefix="z")
+    x = _matched(reading, own, "X", named=training.named)
+    z = _matched(gate, gate_columns, "gate_X", named=gate_columns != _positional("z", len(gate_columns)))
+    if len(x) != len(z):
+        raise InputError(f"gate_X: expected {len(x)} rows as in X, got {len(z)} → pass one row per row of X")
+    refuse_misaligned(reading.index, gate.index, ("X", "gate_X"))
+    return np.hstack([x, z])
+
+
+def read_target(y: Any, n: int) -> FloatArray:
+    """Read responses at which a density, a cdf or responsibilities are asked for: ``(n,)``, finite.
+
+    Raises
+    ------
+    InputError
+        For another length, or values that are missing, infinite or no numbers.
+    """
+    column = read_column(y, "y")
+    if column.values.size != n:
+        raise InputError(
+            f"y: expected {n} values, one per row of X, got {column.values.size} → pass the y of these rows"
+        )
+    column.refuse_missing("y", "leave out these rows")
+    refuse_huge(column.values[:, None], "y", ("y",))
+    return column.values
+
+
+def _matched(reading: Reading, expected: tuple[str, ...], argument: str, *, named: bool) -> FloatArray:
+    """Put the columns of a reading into the expected order, by name where both sides have names."""
+    p, values = len(expected), reading.values
+    if reading.flat and p != 1:
+        if values.size == 0:
+            return np.empty((0, p))
+        raise InputError(
+            f"{argument}: expected {p} columns, got 1-D of length {len(values)} → {argument}.reshape(1, "
+            f"-1) makes it one row, {argument}.reshape(-1, 1) one column"
+        )
+    if reading.named and (named or set(reading.names) == set(expected)):
+        _refuse_other_columns(reading.names, expected, argument)
+        values = values[:, [reading.names.index(name) for name in expected]]
+    elif values.shape[1] != p:
+        raise InputError(
+            f"{argument}: expected {p} columns as in training ({listed(expected)}), got {values.shape[1]} "
+            f"→ pass the same columns in the same order"
+        )
+    reading.refuse_missing(argument, "leave out or fill these rows")
+    refuse_huge(values, argument, expected)
+    return np.ascontiguousarray(values)
+
+
+def _refuse_other_columns(names: tuple[str, ...], expected: tuple[str, ...], argument: str) -> None:
+    extra = [name for name in names if name not in expected]
+    missing = [name for name in expected if name not in names]
+    if missing:
+        raise InputError(
+            f"{argument}: expected the training columns, got none named {listed(map(repr, missing))}"
+            f"{nearest(missing[0], extra)} → add or rename {'them' if len(missing) > 1 else 'it'}"
+        )
+    if extra:
+        raise InputError(
+            f"{argument}: expected the training columns only, got also {listed(map(repr, extra))} → leave "
+            f"{'them' if len(extra) > 1 else 'it'} out"
+        )
+
+
+def _positional(prefix: str, width: int) -> tuple[str, ...]:
+    return tuple(f"{prefix}{j}" for j in range(width))

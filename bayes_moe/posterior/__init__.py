@@ -1,0 +1,1 @@
+"""What comes back from a fit: labels, predictions and diagnostics of the draws."""

@@ -1,0 +1,317 @@
+"""Quantiles and intervals of mixtures of experts averaged over posterior draws.
+
+The quantile of a mixture is no average of its components' quantiles: it is found by inverting the
+averaged distribution function F. Every row and level is a root of its own, all are searched for together,
+and only those not yet found are worked on.
+
+A search starts between bounds that hold for every distribution (Cantelli's inequality), at the root for
+one draw in sixteen, which was found in the same way. It then takes inverse Hermite steps (Newton's at
+first), built on F and its density at the latest two points, of order about 2.7; any step that leaves the
+bracket or does not halve the one before is replaced by a bisection. Late bisections halve the number of
+floating-point numbers in the bracket, so a search always ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bayes_moe.errors import InputError
+from bayes_moe.posterior.mixtures import (
+    PIECE_ELEMENTS,
+    Components,
+    Floats,
+    MixtureDraws,
+    gated,
+    predictive_moments,
+    slices,
+)
+
+TOLERANCE = 1e-10
+"""Largest |F(x) − q| that counts as found, for levels between 0.01 and 0.99."""
+
+HALVINGS = 40
+"""Evaluations after which only floating-point bisections are made."""
+
+THINNING = 16
+"""One draw in so many gives the start of a search on all draws."""
+
+LARGEST = float(np.finfo(np.float64).max)
+
+
+def quantile(m: MixtureDraws, q: ArrayLike) -> Floats:
+    """Return the quantiles of the averaged predictive distribution, in the units of y.
+
+    Solves F_i(x) = q for F_i(x) = 1/S Σ_s Σ_k g_sk(x_i) F_sk(x), see the module's first lines.
+
+    Parameters
+    ----------
+    m
+        The mixture: n rows under S draws.
+    q
+        One level or Q levels, strictly between 0 and 1, in any order.
+
+    Returns
+    -------
+    array of shape (n, Q)
+        With |F(x) − q| ≤ 1e-10 (and ≤ 1e-8 min(q, 1 − q) in the tails, as far as rounding allows); or,
+        where F climbs past q between two neighbouring floating-point numbers, the upper of the two. Never
+        decreasing in q. Where F is flat at q any point of the gap may be returned. NaN where F is NaN.
+
+    Raises
+    ------
+    InputError
+        If a level is not strictly between 0 and 1, or the levels have two dimensions or more.
+
+    Examples
+    --------
+    With ``m`` from the example of `bayes_moe.posterior.mixtures.MixtureDraws`, a logistic at 0 with
+    weight 1/4 and one at 4 with weight 3/4, ``quantile(m, [0.05, 0.5])`` is ``[[-1.32, 3.36]]``.
+    """
+    levels = _levels(q)
+    result = np.empty((m.rows, levels.size))
+    for rows in slices(m.rows, max(1, m.chunk_elements // (m.draws * m.experts))):
+        result[rows] = _roots(_rows_of(m, rows), levels)
+    order = np.argsort(levels, kind="stable")
+    result[:, order] = np.maximum.accumulate(result[:, order], axis=1)
+    return result
+
+
+def interval(m: MixtureDraws, prob: float) -> Floats:
+    """Return the equal-tailed interval of the averaged predictive distribution, shape (n, 2).
+
+    Its ends are the quantiles at (1 − prob)/2 and (1 + prob)/2; ``prob`` is strictly between 0 and 1.
+    """
+    if not 0.0 < prob < 1.0:
+        raise InputError(f"prob: expected a probability strictly between 0 and 1, got {prob}")
+    return quantile(m, [0.5 * (1.0 - prob), 0.5 * (1.0 + prob)])
+
+
+def _levels(q: ArrayLike) -> Floats:
+    """Return the levels as an array (Q,), or raise `InputError`."""
+    levels = np.atleast_1d(np.asarray(q, dtype=np.float64))
+    if levels.ndim != 1:
+        raise InputError(f"q: expected one level or a list of levels, got shape {levels.shape} → flatten it")
+    wrong = levels[~((levels > 0.0) & (levels < 1.0))]
+    if wrong.size:
+        raise InputError(f"q: expected levels strictly between 0 and 1, got {wrong[0]:g}")
+    return levels
+
+
+def _rows_of(m: MixtureDraws, rows: slice) -> MixtureDraws:
+    """Return the mixture of some rows."""
+
+    def shifted(i: slice, s: slice) -> Components:
+        return m.components(slice(rows.start + i.start, rows.start + i.stop), s)
+
+    return replace(m, rows=rows.stop - rows.start, components=shifted)
+
+
+def _held(m: MixtureDraws) -> MixtureDraws:
+    """Return the same mixture, with its components in memory if they are no more than one chunk."""
+    shape = (m.draws, m.rows, m.experts)
+    if m.draws * m.rows * m.experts > m.chunk_elements:
+        return m
+    log_gate, parameters = m.components(slice(0, m.rows), slice(0, m.draws))
+    by_row = _by_row(log_gate, shape)
+    named = {name: _by_row(array, shape) for name, array in parameters.items()}
+
+    def held(i: slice, s: slice) -> Components:
+        cut = {name: array[i, s].swapaxes(0, 1) for name, array in named.items()}
+        return by_row[i, s].swapaxes(0, 1), cut
+
+    return replace(m, components=held)
+
+
+def _by_row(array: Floats, shape: tuple[int, int, int]) -> Floats:
+    """Return an array (s, r, K) with what belongs to one row side by side, as (r, s, K)."""
+    return np.ascontiguousarray(np.broadcast_to(array, shape).swapaxes(0, 1))
+
+
+def _thinned(m: MixtureDraws) -> MixtureDraws:
+    """Return the mixture of one draw in `THINNING`."""
+
+    def every(i: slice, s: slice) -> Components:
+        step = THINNING * (s.step or 1)
+        return m.components(i, slice(s.start * THINNING, min(s.stop * THINNING, m.draws), step))
+
+    return replace(m, draws=-(-m.draws // THINNING), components=every)
+
+
+@np.errstate(all="ignore")
+def _roots(m: MixtureDraws, levels: Floats) -> Floats:
+    """Return the quantiles (n, Q) of the few rows of a mixture."""
+    m = _held(m)
+    mean, variance = predictive_moments(m)
+    mean, sd = mean[:, None], np.sqrt(variance)[:, None]
+    if m.draws >= 4 * THINNING:
+        start = _roots(_thinned(m), levels)
+    else:
+        start = mean + sd * np.array([NormalDist().inv_cdf(level) for level in levels])
+
+    # Cantelli: mean − sd √((1−q)/q) ≤ quantile ≤ mean + sd √(q/(1−q)), widened by rounding.
+    odds = np.sqrt(levels / (1.0 - levels))
+    sd, margin = sd * (1.0 + 1e-9), 1e-10 * (np.abs(mean) + sd)
+    low, high = mean - sd / odds - margin, mean + sd * odds + margin
+    unbounded = ~(np.isfinite(low) & np.isfinite(high))
+    low, high = np.where(unbounded, -LARGEST, low), np.where(unbounded, LARGEST, high)
+    start = np.where((start > low) & (start < high), start, _halfway(low, high, unbounded))
+
+    pairs, none, unseen = np.arange(low.size), np.full(low.size, np.nan), np.zeros(low.size, np.bool_)
+    search = _Search(
+        pair=pairs,
+        row=pairs // max(1, levels.size),
+        level=np.tile(levels, m.rows),
+        low=low.ravel(),
+        high=high.ravel(),
+        low_seen=unseen,
+        high_seen=unseen,
+        unbounded=unbounded.ravel(),
+        x=start.ravel(),
+        step=np.full(low.size, np.inf),
+        last_x=none,
+        last_cdf=none,
+        last_density=none,
+    )
+    return _found(m, search).reshape(low.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class _Search:
+    """The roots still looked for: arrays of one length, one element per pair of row and level."""
+
+    pair: NDArray[np.int64]
+    row: NDArray[np.int64]
+    level: Floats
+    low: Floats
+    high: Floats
+    low_seen: NDArray[np.bool_]
+    high_seen: NDArray[np.bool_]
+    unbounded: NDArray[np.bool_]
+    x: Floats
+    step: Floats
+    last_x: Floats
+    last_cdf: Floats
+    last_density: Floats
+
+    def only(self, which: NDArray[np.bool_]) -> _Search:
+        return _Search(*(getattr(self, field.name)[which] for field in fields(self)))
+
+    def narrowed(self, excess: Floats) -> _Search:
+        """Return the search with x as a bound: the lower one where F(x) < q."""
+        under = excess < 0.0
+        return replace(
+            self,
+            low=np.where(under, self.x, self.low),
+            high=np.where(under, self.high, self.x),
+            low_seen=self.low_seen | under,
+            high_seen=self.high_seen | ~under,
+        )
+
+    def closed(self) -> NDArray[np.bool_]:
+        """Return where no floating-point number is left between the bounds."""
+        return np.nextafter(self.low, np.inf) >= self.high
+
+    def reopened(self) -> _Search:
+        """Return the search with first bounds that turned out wrong replaced by no bound.
+
+        A bracket that closes on a bound at which F was never evaluated means that the family's variance
+        is not that of its distribution function.
+        """
+        wrong = self.closed() & ~self.unbounded & ~(self.low_seen & self.high_seen)
+        return replace(
+            self,
+            low=np.where(wrong & ~self.low_seen, -LARGEST, self.low),
+            high=np.where(wrong & ~self.high_seen, LARGEST, self.high),
+            unbounded=self.unbounded | wrong,
+        )
+
+
+def _found(m: MixtureDraws, search: _Search) -> Floats:
+    """Return the root of every pair in the search."""
+    result = np.empty(search.pair.size)
+    evaluations = 0
+    while search.pair.size:
+        cdf, density = _cdf_and_density(m, search.row, search.x)
+        evaluations += 1
+        excess = cdf - search.level
+        search = search.narrowed(excess).reopened()
+        proposed = _hermite(search, cdf, density)
+        good = (proposed > search.low) & (proposed < search.high)
+        good &= np.abs(proposed - search.x) <= 0.5 * search.step
+
+        near = np.isnan(cdf) | (np.abs(excess) <= _tolerance(search.level))
+        done = near | search.closed()
+        # A last step costs nothing; where the density has settled it leaves only rounding.
+        settled = good & (np.abs(density - search.last_density) <= 0.1 * density)
+        answer = np.where(near, np.where(settled, proposed, search.x), search.high)
+        result[search.pair[done]] = np.where(np.isnan(cdf), np.nan, answer)[done]
+
+        late = evaluations > HALVINGS
+        middle = _halfway(search.low, search.high, search.unbounded | late)
+        following = np.where(good & (not late), proposed, middle)
+        search = replace(
+            search,
+            x=following,
+            step=np.abs(following - search.x),
+            last_x=search.x,
+            last_cdf=cdf,
+            last_density=density,
+        ).only(~done)
+    return result
+
+
+def _tolerance(level: Floats) -> Floats:
+    """Return the largest |F − q| that counts as found; relative in the tails, never below rounding."""
+    tail = np.minimum(level, 1.0 - level)
+    result: Floats = TOLERANCE * np.minimum(1.0, 100.0 * tail) + 16.0 * np.finfo(np.float64).eps * level
+    return result
+
+
+def _hermite(search: _Search, cdf: Floats, density: Floats) -> Floats:
+    """Return the cubic through x and dx/dF at the latest two points, taken at q; Newton's step without it."""
+    newton = search.x + (search.level - cdf) / density
+    width = cdf - search.last_cdf
+    t = (search.level - cdf) / width
+    slope, last_slope = width / density, width / search.last_density
+    gap = search.last_x - search.x
+    # The basis functions at t, measured from the latest point: its value, both slopes, the other value.
+    change = t * (1.0 + t) ** 2 * slope + t**2 * (1.0 + t) * last_slope + t**2 * (3.0 + 2.0 * t) * gap
+    usable = np.isfinite(change) & (np.abs(t) < 1.0)
+    result: Floats = np.where(usable, search.x + change, newton)
+    return result
+
+
+def _halfway(low: Floats, high: Floats, by_count: NDArray[np.bool_]) -> Floats:
+    """Return the mean of the bounds, or where asked the number with as many floats on either side."""
+    below, above = _rank(low), _rank(high)
+    rank = (below >> 1) + (above >> 1) + (below & above & 1)
+    middle = np.copysign(np.abs(rank).view(np.float64), rank)
+    return np.where(by_count, middle, 0.5 * low + 0.5 * high)
+
+
+def _rank(x: Floats) -> NDArray[np.int64]:
+    """Return the place of every number among the floating-point numbers, 0 for 0."""
+    bits = np.abs(x).view(np.int64)
+    return np.where(x < 0.0, -bits, bits)
+
+
+def _cdf_and_density(m: MixtureDraws, row: NDArray[np.int64], x: Floats) -> tuple[Floats, Floats]:
+    """Return the averaged distribution function and density at pairs of a row and a point."""
+    cdf, density = np.zeros(row.size), np.zeros(row.size)
+    for draws in slices(m.draws, max(1, m.chunk_elements // (m.rows * m.experts))):
+        shape = (draws.stop - draws.start, m.rows, m.experts)
+        log_gate, parameters = m.components(slice(0, m.rows), draws)
+        gates = np.broadcast_to(log_gate, shape).swapaxes(0, 1)
+        arrays = {name: np.broadcast_to(array, shape).swapaxes(0, 1) for name, array in parameters.items()}
+        for some in slices(shape[0], max(1, PIECE_ELEMENTS // m.experts)):
+            for part in slices(row.size, max(1, PIECE_ELEMENTS // ((some.stop - some.start) * m.experts))):
+                which, at = row[part], x[part, None, None]
+                gate = np.exp(gates[:, some][which])
+                named = {name: array[:, some][which] for name, array in arrays.items()}
+                cdf[part] += gated(gate, m.family.cdf(at, **named)).sum(axis=(1, 2))
+                density[part] += gated(gate, np.exp(m.family.log_density(at, **named))).sum(axis=(1, 2))
+    return cdf / m.draws, density / m.draws

@@ -1,0 +1,96 @@
+"""A linear function of the columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import SpecError
+from ..priors import LearnedScale, Normal
+from .base import Basis, Columns, Predictor, check_columns, check_prior
+
+
+@dataclass(frozen=True)
+class Linear(Predictor):
+    """Intercept plus slopes on standardised columns: ``eta_k = a_k + b_k · x``.
+
+    Parameters
+    ----------
+    columns
+        Names or positions of the columns to use; None for every column that nothing else claims.
+    intercept, slopes
+        Priors in the user's units; None for the defaults of what is predicted. A gate's slopes may also have
+        ``priors.LearnedScale``. The intercept's prior is about the value at the average row.
+    shared
+        True when all experts share the coefficients.
+
+    Raises
+    ------
+    SpecError
+        If an argument is of another kind or a column is named twice.
+
+    Examples
+    --------
+    >>> import bayes_moe as bm
+    >>> bm.Linear(columns=("dose",)).columns
+    ('dose',)
+    """
+
+    columns: tuple[str | int, ...] | None = None
+    intercept: Normal | None = None
+    slopes: Normal | LearnedScale | None = None
+    shared: bool = False
+
+    def __post_init__(self) -> None:
+        check_columns("Linear", self.columns)
+        if self.columns is not None:
+            object.__setattr__(self, "columns", tuple(self.columns))
+        check_prior("Linear", "intercept", self.intercept, Normal)
+        check_prior("Linear", "slopes", self.slopes, Normal, LearnedScale)
+        if not isinstance(self.shared, bool):
+            raise SpecError(
+                f"Linear.shared: expected True or False, got {self.shared!r} → coefficients are shared all or none"
+            )
+
+    @property
+    def slopes_prior(self) -> Normal | LearnedScale | None:
+        return self.slopes
+
+    def claimed(self) -> tuple[str | int, ...]:
+        return self.columns or ()
+
+    def basis(self, columns: Columns, table: np.ndarray, weights: np.ndarray) -> Basis:
+        chosen = columns.positions(self.columns, "Linear")
+        return _LinearBasis(
+            tuple(columns.names[j] for j in chosen),
+            np.array(chosen, dtype=np.int64),
+            np.array([columns.center[j] for j in chosen]),
+            np.array([columns.scale[j] for j in chosen]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _LinearBasis(Basis):
+    columns: tuple[str, ...]
+    positions: Any
+    center: np.ndarray
+    scale: np.ndarray
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.columns
+
+    def blocks(self, table: Any) -> list[Any]:
+        return [table[:, self.positions]]
+
+    def to_user(self) -> np.ndarray:
+        width = len(self.columns)
+        back = np.eye(width + 1)
+        back[0, 1:] = -self.center / self.scale
+        back[1:, 1:] = np.diag(1.0 / self.scale)
+        return back
+
+    def slope_units(self) -> np.ndarray:
+        return self.scale

@@ -1,0 +1,156 @@
+r"""The frozen affine maps between the user's units and the standardised scale.
+
+.. math:: \tilde x_{ij} = (x_{ij} - c_j) / s_j, \qquad \tilde y_i = (y_i - c_y) / s_y
+
+Centres are weighted means and scales weighted standard deviations (divisor: the sum of weights), so that a
+weight of 2 is a repeated row and a weight of 0 no row. A column with two distinct values is centred and coded
+by the distance between them: 0/1 columns keep their unit, and every other coding gives the same numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bayes_moe.columns import FloatArray, rows_text
+from bayes_moe.errors import InputError
+
+_LARGEST = 1e100  # squares and their sums over any number of rows stay within float64
+_ROUNDING = 4 * np.finfo(np.float64).eps  # values closer than this, relative to their size, are one value
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Centres and scales of the columns and of y, in the user's units.
+
+    Parameters
+    ----------
+    x_center, x_scale
+        One number per column.
+    y_center, y_scale
+        Centre and scale of y.
+    x_constant
+        Which columns are constant; their scale is 1. Empty: none.
+
+    Raises
+    ------
+    InputError
+        When lengths differ or a scale is not positive and finite.
+
+    Examples
+    --------
+    >>> scaling = Scaling((10.0,), (2.0,), 0.0, 1.0)
+    >>> scaling.standardise_x([[10.0], [14.0]])
+    array([[0.], [2.]])
+    """
+
+    x_center: tuple[float, ...]
+    x_scale: tuple[float, ...]
+    y_center: float
+    y_scale: float
+    x_constant: tuple[bool, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the numbers once, so that nothing divides by zero later."""
+        if len(self.x_center) != len(self.x_scale) or len(self.x_constant) not in (0, len(self.x_scale)):
+            raise InputError(
+                f"scaling: expected one centre, scale and mark per column, got {len(self.x_center)}, "
+                f"{len(self.x_scale)} and {len(self.x_constant)} → take them from one data set"
+            )
+        if not np.isfinite((*self.x_center, self.y_center)).all():
+            raise InputError(
+                "scaling: expected finite centres, got NaN or infinity → centre at a finite number"
+            )
+        scales = (*self.x_scale, self.y_scale)
+        if not all(0 < scale < np.inf for scale in scales):
+            raise InputError(
+                f"scaling: expected positive finite scales, got {scales} → use 1 to leave a unit alone"
+            )
+
+    def standardise_x(self, values: npt.ArrayLike) -> FloatArray:
+        """Map ``(n, p)`` covariates in user units to the standardised scale."""
+        x = np.asarray(values, dtype=np.float64)
+        if x.ndim != 2 or x.shape[1] != len(self.x_center):
+            raise InputError(
+                f"X: expected {len(self.x_center)} columns, got shape {x.shape} → pass the columns the "
+                f"scaling knows"
+            )
+        standardised: FloatArray = (x - np.array(self.x_center)) / np.array(self.x_scale)
+        return standardised
+
+    def standardise_y(self, y: npt.ArrayLike) -> FloatArray:
+        """Map y in user units to the standardised scale; any shape."""
+        return (np.asarray(y, dtype=np.float64) - self.y_center) / self.y_scale
+
+
+def measure(values: FloatArray, y: FloatArray, weights: FloatArray, names: tuple[str, ...]) -> Scaling:
+    """Measure the scaling of ``(n, p)`` covariates and ``(n,)`` y; rows of weight 0 do not count.
+
+    Raises
+    ------
+    InputError
+        When y is constant, or when the range of y or of a column is too small to be squared.
+    """
+    counted = weights > 0
+    if not counted.all():
+        values, y, weights = values[counted], y[counted], weights[counted]
+    low, high = values.min(axis=0), values.max(axis=0)
+    constant = _constant(low, high)
+    center, deviation = _moments(values, weights)
+    two_valued = ((values == low) | (values == high)).all(axis=0)
+    scale = np.where(constant, 1.0, np.where(two_valued, high - low, deviation))
+    tiny = np.flatnonzero((high - low < 1 / _LARGEST) & ~constant)
+    if tiny.size:
+        raise InputError(
+            f"X: expected a range of at least {1 / _LARGEST:g}, got {(high - low)[tiny[0]]:.3g} in column "
+            f"{names[tiny[0]]!r} → rescale the column to another unit"
+        )
+    y_center, y_scale = _measure_y(y, weights)
+    return Scaling(tuple(center.tolist()), tuple(scale.tolist()), y_center, y_scale, tuple(constant.tolist()))
+
+
+def refuse_huge(values: FloatArray, argument: str, names: tuple[str, ...]) -> None:
+    """Raise :class:`InputError` naming the column and rows of numbers whose squares leave float64.
+
+    ``values`` is ``(n, p)`` and may miss values (NaN).
+    """
+    huge = np.abs(values) > _LARGEST
+    for j in np.flatnonzero(huge.any(axis=0)):
+        where = f" in column {names[j]!r}" if argument != names[j] else ""
+        raise InputError(
+            f"{argument}: expected numbers within ±{_LARGEST:g}, got {values[huge[:, j], j][0]:.3g}{where} "
+            f"({rows_text(huge[:, j])}) → rescale to another unit"
+        )
+
+
+def _measure_y(y: FloatArray, weights: FloatArray) -> tuple[float, float]:
+    low, high = y.min(), y.max()
+    if _constant(low, high):
+        raise InputError(
+            f"y: expected values that vary, got {low:.6g} in every row → there is nothing to model"
+        )
+    if high - low < 1 / _LARGEST:
+        raise InputError(
+            f"y: expected a range of at least {1 / _LARGEST:g}, got {high - low:.3g} → rescale y to "
+            f"another unit"
+        )
+    center, deviation = _moments(y[:, None], weights)
+    return float(center[0]), float(deviation[0])
+
+
+def _constant(low: npt.ArrayLike, high: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Whether a range is nothing but the rounding of one number."""
+    low, high = np.asarray(low), np.asarray(high)
+    return np.asarray(high - low <= _ROUNDING * np.maximum(np.abs(low), np.abs(high)))
+
+
+def _moments(values: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Weighted mean and standard deviation by column; the mean is corrected once, against cancellation."""
+    total = weights.sum()
+    rough = weights @ values / total
+    deviations = values - rough
+    correction = weights @ deviations / total
+    deviations -= correction
+    return rough + correction, np.sqrt(weights @ np.square(deviations, out=deviations) / total)

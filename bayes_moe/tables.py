@@ -1,0 +1,286 @@
+"""Reads a table (array, list of rows, pandas, polars or pyarrow frame, xarray) or one column of it.
+
+Rows are positions: the labels of a pandas index only serve to notice two arguments that are not aligned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from bayes_moe.columns import (
+    FloatArray,
+    column_array,
+    refuse_infinite,
+    refuse_lazy,
+    rows_text,
+    to_floats,
+)
+from bayes_moe.errors import InputError, Notice, listed
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A checked table of covariates.
+
+    Parameters
+    ----------
+    values
+        ``(n, p)`` float64, C-ordered, finite and read-only; never the memory of what the user passed.
+    names
+        Column names as text. Arrays have none, so theirs are ``x0``, ``x1``, ... (``gate_X``: ``z0``, ...).
+    named
+        Whether the names came from the user; then prediction matches columns by name.
+    index
+        Row index of a pandas frame, or None.
+    """
+
+    values: FloatArray
+    names: tuple[str, ...]
+    named: bool
+    index: object | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One column as read: float64 values with NaN where missing, a name or None, a pandas index or None."""
+
+    values: FloatArray
+    name: str | None
+    index: object | None
+    notices: tuple[Notice, ...] = ()
+
+    def refuse_missing(self, argument: str, way_out: str) -> None:
+        """Raise :class:`InputError` naming the rows that miss a value."""
+        missing = np.isnan(self.values)
+        if missing.any():
+            raise InputError(
+                f"{argument}: expected a value in every row, got missing values ({rows_text(missing)}) → "
+                f"{way_out}"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """A table as read: like :class:`Table`, but NaN stands where a value is missing.
+
+    ``flat`` tells that the source was 1-D, so that its only column was inferred.
+    """
+
+    values: FloatArray
+    names: tuple[str, ...]
+    named: bool
+    index: object | None
+    notices: tuple[Notice, ...] = ()
+    flat: bool = False
+
+    def incomplete(self) -> npt.NDArray[np.bool_]:
+        """Return the rows that miss a value, ``(n,)`` booleans."""
+        return np.isnan(self.values).any(axis=1)
+
+    def refuse_missing(self, argument: str, way_out: str) -> None:
+        """Raise :class:`InputError` naming the first column and rows that miss a value."""
+        missing = np.isnan(self.values)
+        if not missing.any():
+            return
+        columns = np.flatnonzero(missing.any(axis=0))
+        more = (
+            f", and more in columns {listed(self.names[j] for j in columns[1:])}" if columns.size > 1 else ""
+        )
+        raise InputError(
+            f"{argument}: expected a value in every row, got missing values in column "
+            f"{self.names[columns[0]]!r} ({rows_text(missing[:, columns[0]])}{more}) → {way_out}"
+        )
+
+
+def read_table(source: Any, argument: str, *, prefix: str) -> Reading:
+    """Read a table; a 1-D source is one column.
+
+    Parameters
+    ----------
+    source
+        Array-like of shape ``(n, p)`` or ``(n,)``, or a frame.
+    argument
+        Its name in messages.
+    prefix
+        Start of the made-up names of an array's columns.
+
+    Raises
+    ------
+    InputError
+        When it is no table, names repeat, a column holds no real numbers, or a value is infinite.
+
+    Examples
+    --------
+    >>> read_table([[1, 2], [3, 4]], "X", prefix="x").names
+    ('x0', 'x1')
+    """
+    refuse_lazy(source, argument)
+    columns = _frame_columns(source, argument)
+    if columns is None:
+        return _read_array(source, argument, prefix)
+    names = _checked_names([name for name, _ in columns], argument)
+    values = np.empty((len(source), len(columns)))
+    notices: list[Notice] = []
+    for j, (_, column) in enumerate(columns):
+        where = f" in column {names[j]!r}"
+        raw = column_array(column, argument, where)
+        values[:, j] = to_floats(raw, argument, where)
+        notices += _object_notice(raw, argument, where)
+    _refuse_infinite_table(values, names, argument)
+    return Reading(values, names, named=True, index=row_index(source), notices=tuple(notices))
+
+
+def read_column(source: Any, argument: str) -> Column:
+    """Read one column: 1-D, or 2-D with a single column.
+
+    Raises
+    ------
+    InputError
+        When there is more than one column, it holds no real numbers, or a value is infinite.
+    """
+    refuse_lazy(source, argument)
+    frame = _frame_columns(source, argument)
+    name, column = getattr(source, "name", None), source
+    if frame is not None:
+        if len(frame) != 1:
+            raise InputError(
+                f"{argument}: expected one column, got a frame of {len(frame)} → pass one of them"
+            )
+        name, column = frame[0]
+    raw = column_array(column, argument)
+    if raw.ndim > 2 or (raw.ndim == 2 and raw.shape[1] != 1):
+        raise InputError(
+            f"{argument}: expected shape (n,) or (n, 1), got {raw.shape} → pass one column, one value per row"
+        )
+    values = _unmasked(to_floats(raw, argument), source).ravel()
+    refuse_infinite(values, argument)
+    text = name if isinstance(name, str) and name else None
+    return Column(values, text, row_index(source), tuple(_object_notice(raw, argument, "")))
+
+
+def row_index(source: Any) -> object | None:
+    """Return the row index of a pandas object, None for anything else."""
+    index: object = getattr(source, "index", None)
+    return index if hasattr(index, "equals") else None
+
+
+def refuse_misaligned(first: Any, second: Any, names: tuple[str, str]) -> None:
+    """Raise :class:`InputError` when two pandas indexes of equal length label their rows differently.
+
+    Rows are matched by position, so rows that carry other labels are most likely other rows.
+    """
+    if first is None or second is None or first.equals(second):
+        return
+    labels, others = first.tolist(), second.tolist()
+    row = next((i for i, label in enumerate(labels) if label != others[i]), 0)
+    raise InputError(
+        f"{names[1]}: expected the row labels of {names[0]}, got {others[row]!r} for {labels[row]!r} (row "
+        f"{row}) → align them, e.g. {names[1]}.loc[{names[0]}.index], or pass arrays to match rows by "
+        f"position"
+    )
+
+
+def _frame_columns(source: Any, argument: str) -> list[tuple[object, Any]] | None:
+    """Return (name, column) pairs of a frame, None for anything that is not a frame."""
+    if isinstance(source, xr.Dataset):
+        raise InputError(
+            f"{argument}: expected a table, got an xarray Dataset → pass {argument}.to_dataframe()"
+        )
+    if isinstance(source, xr.DataArray) or not hasattr(source, "columns"):
+        return None
+    if hasattr(source, "iloc"):  # pandas, where names may repeat
+        return [(name, source.iloc[:, j]) for j, name in enumerate(source.columns)]
+    if hasattr(source, "column_names"):  # pyarrow, whose .columns holds the columns themselves
+        return list(zip(source.column_names, source.columns, strict=True))
+    return [(name, source[name]) for name in source.columns]
+
+
+def _read_array(source: Any, argument: str, prefix: str) -> Reading:
+    raw = column_array(source, argument)
+    if raw.dtype.names is not None:
+        raise InputError(
+            f"{argument}: expected a 2-D array, got records with fields {listed(raw.dtype.names)} → pass a "
+            f"frame"
+        )
+    if raw.ndim > 2:
+        raise InputError(f"{argument}: expected 2 dimensions, got shape {raw.shape} → pass (rows, columns)")
+    user_names = _array_names(source, raw.ndim)
+    flat = raw.ndim == 1
+    if flat:
+        raw = raw[:, None]
+    names = user_names if user_names is not None else [f"{prefix}{j}" for j in range(raw.shape[1])]
+    checked = _checked_names(names, argument)
+    values, notices = _array_floats(raw, checked, argument)
+    values = _unmasked(values, source)
+    _refuse_infinite_table(values, checked, argument)
+    named = user_names is not None
+    return Reading(values, checked, named, row_index(source), tuple(notices), flat)
+
+
+def _array_names(source: Any, ndim: int) -> list[object] | None:
+    """Return the names an array carries: of a series, or the text coordinates of a DataArray's columns."""
+    if ndim == 1:
+        name = getattr(source, "name", None)
+        return [name] if isinstance(name, str) and name else None
+    if isinstance(source, xr.DataArray) and source.dims[1] in source.coords:
+        labels = source.coords[source.dims[1]].to_numpy().tolist()
+        return labels if labels and all(isinstance(label, str) for label in labels) else None
+    return None
+
+
+def _array_floats(
+    raw: npt.NDArray[Any], names: tuple[str, ...], argument: str
+) -> tuple[FloatArray, list[Notice]]:
+    """Convert a 2-D array, column by column where its dtype alone does not vouch for every column."""
+    if raw.dtype.kind in "biuf":
+        return to_floats(raw, argument), []
+    values = np.empty(raw.shape)
+    notices: list[Notice] = []
+    for j, name in enumerate(names):
+        where = f" in column {name!r}"
+        values[:, j] = to_floats(raw[:, j], argument, where)
+        notices += _object_notice(raw[:, j], argument, where)
+    return values, notices
+
+
+def _unmasked(values: FloatArray, source: Any) -> FloatArray:
+    """Put NaN where a masked array is masked; ``values`` is our own copy."""
+    if isinstance(source, np.ma.MaskedArray):
+        values[np.ma.getmaskarray(source).reshape(values.shape)] = np.nan
+    return values
+
+
+def _object_notice(raw: npt.NDArray[Any], argument: str, where: str) -> list[Notice]:
+    if raw.dtype.kind != "O" or raw.size == 0:
+        return []
+    return [Notice("object_numbers", f"{argument}{where} holds Python objects, which were read as numbers.")]
+
+
+def _checked_names(names: Sequence[object], argument: str) -> tuple[str, ...]:
+    """Names as text: exact, distinct, and such that a file can hold them."""
+    texts = tuple("_".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in names)
+    repeated = {text: None for text in texts if texts.count(text) > 1} if len(set(texts)) < len(texts) else {}
+    if repeated:
+        raise InputError(
+            f"{argument}: expected distinct column names, got {listed(map(repr, repeated))} more than once "
+            f"→ rename or leave out the repeated columns"
+        )
+    if any("\0" in text for text in texts):
+        raise InputError(
+            f"{argument}: expected column names without NUL characters, got one → rename the column"
+        )
+    return texts
+
+
+def _refuse_infinite_table(values: FloatArray, names: tuple[str, ...], argument: str) -> None:
+    finite = np.isfinite(values)
+    if finite.all():
+        return
+    for j in np.flatnonzero(~finite.all(axis=0)):
+        refuse_infinite(values[:, j], argument, f" in column {names[j]!r}")
