@@ -1,0 +1,88 @@
+"""Bayesian mixtures of experts: EM, Laplace, ADVI and NUTS on one log density."""
+
+from typing import TYPE_CHECKING, Any
+
+from . import datasets, priors
+from .data import Missing
+from .errors import (
+    BayesMoEError,
+    EMDecreased,
+    FitWarning,
+    InputError,
+    InterruptedFit,
+    MissingExtraError,
+    NotFittedError,
+    NumericalError,
+    SaveFileError,
+    SpecError,
+)
+from .experts import Expert
+from .families import Normal
+from .fitting import build, fit
+from .gates import EqualGate, SoftmaxGate
+from .inference.advi import ADVI
+from .inference.em import EM
+from .inference.laplace import Laplace
+from .inference.nuts import NUTS
+from .mixture import MixtureOfExperts
+from .posterior.compare import compare
+from .posterior.fit import Fit
+from .predictors import Constant, Linear, Polynomial
+from .presets import nearly_flat
+from .scaling import Scaling
+from .storage import load
+
+if TYPE_CHECKING:
+    from . import plots
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ADVI",
+    "EM",
+    "NUTS",
+    "BayesMoEError",
+    "Constant",
+    "EMDecreased",
+    "EqualGate",
+    "Expert",
+    "Fit",
+    "FitWarning",
+    "InputError",
+    "InterruptedFit",
+    "Laplace",
+    "Linear",
+    "Missing",
+    "MissingExtraError",
+    "MixtureOfExperts",
+    "Normal",
+    "NotFittedError",
+    "NumericalError",
+    "Polynomial",
+    "SaveFileError",
+    "Scaling",
+    "SoftmaxGate",
+    "SpecError",
+    "build",
+    "compare",
+    "datasets",
+    "fit",
+    "load",
+    "nearly_flat",
+    "plots",
+    "priors",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "plots":
+        try:
+            import matplotlib  # noqa: F401 - only to find out whether the extra is there
+        except ImportError as error:
+            raise MissingExtraError(
+                "bm.plots needs matplotlib, which is not installed → pip install 'bayes_moe[plots]'"
+            ) from error
+        from importlib import import_module
+
+        return import_module(".plots", __name__)
+    raise AttributeError(f"module 'bayes_moe' has no attribute {name!r}")

@@ -355,4 +355,6 @@ def test_large_data_are_screened_on_a_sample() -> None:
     assert codes(read(x, y)) == ("collinear", "tied_values")
     x[n - 2, 2] += 100.0  # between the rows of the sample: the whole decides
     assert codes(read(x, y)) == ("tied_values",)
+    assert codes(read(x, 1 - x[:, 2])) == ("leakage", "extreme_value")
+    assert codes(read(x[:, :2], 1 - x[:, 2])) == ("extreme_value",)
     assert codes(read((x[:, :1] > 0), y)) == ("tied_values", "identifiability")

@@ -51,6 +51,12 @@ S17_REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: read_new(X, read(gate_X=LINE).table, gate_X=LINE[:3], gate_columns=("z0",)),
         r"gate_X: expected 40 rows as in X, got 3",
     ),
+    "gate-labels": (
+        lambda: read_new(
+            FRAME, read(FRAME, gate_X=LINE).table, gate_X=pd.Series(LINE)[::-1], gate_columns=("z0",)
+        ),
+        r"gate_X: expected the row labels of X, got 39 for 0 \(row 0\)",
+    ),
     "gate-name": (
         lambda: read_new(
             X,
@@ -76,6 +82,9 @@ def test_s17_refused(case: str) -> None:
 
 
 def test_s17_columns_are_matched_by_name() -> None:
+    three = FRAME.assign(line=LINE)
+    cycled = read_new(three[["line", "age", "dose"]], read(three).table)
+    np.testing.assert_array_equal(cycled, three)
     np.testing.assert_array_equal(read_new(FRAME[["dose", "age"]], TRAINED), X)
     np.testing.assert_array_equal(read_new(pl.from_numpy(X[:, ::-1], ["dose", "age"]), TRAINED), X)
     np.testing.assert_array_equal(read_new(X, TRAINED), X)

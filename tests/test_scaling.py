@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
@@ -20,6 +22,13 @@ def test_d17_offset_costs_no_digits() -> None:
     np.testing.assert_allclose(near.scaling.standardise_y(grid), expected, atol=1e-13)
     np.testing.assert_allclose(far.scaling.standardise_y(grid + 1e9), expected, atol=1e-6)
     assert far.scaling.y_scale == pytest.approx(grid.std(), rel=1e-12)
+
+
+def test_d17_many_rows_cost_no_digits_either() -> None:
+    y = 1e9 + 0.1 * (np.arange(300_001) % 7)
+    data = read(np.empty((y.size, 0)), y)
+    exact = math.fsum(y) / y.size
+    assert abs(data.scaling.y_center - exact) <= 2 * np.spacing(1e9)
 
 
 def test_d13_a_column_at_1e9_is_not_constant() -> None:

@@ -52,7 +52,7 @@ def _gate_coefficients(parameters: Parameters, design: Design, q: np.ndarray) ->
         return {}
     basis = design.gate.basis
     values = {free.name: unpack_free(free, q[..., parameters.slices[free.value_name]]) for free in gate.free}
-    raw = gate_coefficients(gate, values, q.shape[:-1]) @ basis.to_user().T
+    raw = gate_coefficients(gate, values) @ basis.to_user().T
     out = {"gate_intercept": raw[..., 0]}
     if len(basis.names):
         out["gate_slopes"] = raw[..., 1:]
@@ -60,13 +60,9 @@ def _gate_coefficients(parameters: Parameters, design: Design, q: np.ndarray) ->
     return out
 
 
-def gate_coefficients(gate: BoundGate, values: dict[str, np.ndarray], lead: tuple[int, ...]) -> np.ndarray:
-    """Return gate coefficients (..., K, 1 + p) for many draws, from constrained free variables (..., shape)."""
-    count = int(np.prod(lead))
-    flat = [values[free.name].reshape((count, *free.shape)) for free in gate.free]
-    single = [np.asarray(gate.coefficients([piece[i] for piece in flat], np)) for i in range(count)]
-    width = gate.coefficients([np.zeros(free.shape) for free in gate.free], np).shape
-    return np.array(single).reshape((*lead, *width))
+def gate_coefficients(gate: BoundGate, values: dict[str, np.ndarray]) -> np.ndarray:
+    """Return gate coefficients (..., K, 1 + p) from constrained free variables (..., shape)."""
+    return np.asarray(gate.coefficients([values[free.name] for free in gate.free], np))
 
 
 def user_dims(parameters: Parameters) -> dict[str, tuple[str, ...]]:

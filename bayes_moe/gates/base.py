@@ -72,10 +72,10 @@ class BoundGate(ABC):
 
     @abstractmethod
     def coefficients(self, values: Sequence[Any], functions: Any) -> Any:
-        """Return the coefficients (K, 1 + p) of the unnormalised log weights.
+        """Return the coefficients (..., K, 1 + p) of the unnormalised log weights.
 
-        ``values`` are the constrained free variables in order (zero-sum ones with all K elements) and ``functions``
-        is a module with ``exp``, ``sqrt`` and ``concatenate``: ``numpy`` or ``pytensor.tensor``.
+        ``values`` are the constrained free variables in order (zero-sum ones with all K elements), with any leading
+        dimensions of draws, and ``functions`` is ``numpy`` or ``pytensor.tensor``.
         """
 
     @abstractmethod

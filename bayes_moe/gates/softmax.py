@@ -135,11 +135,12 @@ class BoundSoftmax(BoundGate):
         if self.fixed_intercept is None:
             amplitude = functions.sqrt(1.0 + (self.total * growth) ** 2) / 1.8
         else:
-            amplitude = self.fixed_intercept
-        columns = [(amplitude * values[0])[:, None]]
+            amplitude = self.fixed_intercept * growth**0
+        columns = [(amplitude[..., None] * values[0])[..., None]]
         if self.width:
-            columns.append((self.units[:, None] * growth * values[1]).T)
-        return functions.concatenate(columns, axis=1)
+            slopes = self.units[:, None] * growth[..., None, None] * values[1]
+            columns.append(functions.moveaxis(slopes, -1, -2))
+        return functions.concatenate(columns, axis=-1)
 
     def amplitudes(self, t: float) -> tuple[float, float, float, np.ndarray, np.ndarray, np.ndarray]:
         """Return intercept amplitude and slope amplitudes at t, each with its first two derivatives."""

@@ -277,6 +277,16 @@ def test_heights_come_from_the_sampler_where_no_log_density_is_given() -> None:
     assert "Chain 2 sits elsewhere" in str(verdict)
 
 
+def test_the_distance_is_from_the_other_chains_in_sds_within() -> None:
+    values = healthy(38)
+    values[0] = 10.0 * values[0] - 70.0 * (np.arange(4) == 3)[:, None]
+    others = values[0, :3].mean() - values[0, 3].mean()
+    distance = others / np.sqrt(np.mean([chain.var(ddof=1) for chain in values[0]]))
+    assert 6.5 < distance < 7.5
+    text = message(sampling_verdict(with_density(values), NOTHING, None), "foreign_mode")
+    assert f"Chain 3 sits elsewhere: its mean log density is {distance:.1f} standard deviations" in text
+
+
 def test_half_a_standard_deviation_is_not_another_mode() -> None:
     values = healthy(15)
     values[0, 1] += 0.5
@@ -361,6 +371,7 @@ def test_a_declared_constant_that_differs_between_chains_fails() -> None:
     quantities = with_density(healthy(25)).assign(used=(("chain", "draw"), levels))
     verdict = sampling_verdict(quantities, NOTHING, None, fixed=("used",))
     assert not verdict.converged
+    assert "r_hat" not in codes(verdict)
     assert "used" in message(verdict, "not_finite")
 
 
@@ -457,4 +468,10 @@ def test_khat_that_cannot_be_estimated_counts_as_unreliable() -> None:
     assert psis_khat(np.minimum(logs, 0.0)) == np.inf
     for bad in (np.nan, np.inf):
         assert psis_khat(np.append(logs, bad)) == np.inf
-    assert np.isfinite(psis_khat(np.append(logs, -np.inf)))
+
+
+def test_a_ratio_of_zero_is_one_more_draw_without_weight() -> None:
+    heavy = 3.0 * np.random.default_rng(37).standard_normal(4000)
+    with_zeros = psis_khat(np.append(heavy, np.full(10, -np.inf)))
+    assert with_zeros == pytest.approx(psis_khat(heavy), rel=0.05)
+    assert with_zeros > 0.7

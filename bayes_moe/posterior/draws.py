@@ -1,0 +1,183 @@
+"""The draws of a fit as coefficients, relabelled, and as mixtures at any rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ..binding.bind import Bound
+from ..binding.describe import gate_coefficients, user_coefficients
+from ..binding.parameters import unpack_free
+from ..families import Role
+from .mixtures import MixtureDraws
+from .relabel import Relabelling, choose_rows, relabel
+
+_CHUNK = 4_000_000
+_LABEL_ROWS = 500
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Posterior draws (or one mode) of a bound model.
+
+    Parameters
+    ----------
+    bound
+        The model on its data.
+    q
+        (chains, draws, size) unconstrained vectors, as the engine gave them.
+    permutations
+        (chains * draws, K): relabelled expert j is raw expert ``permutations[s, j]``.
+    """
+
+    bound: Bound
+    q: np.ndarray
+    permutations: np.ndarray
+
+    @property
+    def flat(self) -> np.ndarray:
+        """All draws (chains * draws, size)."""
+        return self.q.reshape(-1, self.q.shape[-1])
+
+    @cached_property
+    def coefficients(self) -> np.ndarray:
+        """Relabelled coefficients (draws, predictors, P) on the standardised scale."""
+        return permute_rows(all_coefficients(self.bound, self.flat), self.permutations)
+
+    def user(self) -> dict[str, np.ndarray]:
+        """Return relabelled parameters in the user's units, (chains, draws, ...)."""
+        raw = user_coefficients(self.bound.parameters, self.bound.design, self.flat)
+        lead = self.q.shape[:2]
+        out = {}
+        for name, values in raw.items():
+            if values.ndim > 1:
+                index = self.permutations.reshape(self.permutations.shape + (1,) * (values.ndim - 2))
+                values = np.take_along_axis(values, index, axis=1)
+            out[name] = values.reshape(lead + values.shape[1:])
+        return out
+
+    def mixture(self, table: np.ndarray) -> MixtureDraws:
+        """Return the mixture of every draw at rows of the raw table."""
+        return mixture_draws(self.bound, self.coefficients, self.bound.design.matrix(table))
+
+
+def all_coefficients(bound: Bound, q: np.ndarray) -> np.ndarray:
+    """Return coefficients (draws, predictors, P) from unconstrained vectors (draws, size), all draws at once."""
+    parameters = bound.parameters
+    out = np.zeros((len(q), parameters.rows * parameters.width))
+    targets, sources = parameters.gather
+    out[:, targets] = q[:, sources]
+    out = out.reshape(len(q), parameters.rows, parameters.width)
+    gate = parameters.gate
+    if gate.free:
+        values = {free.name: unpack_free(free, q[:, parameters.slices[free.value_name]]) for free in gate.free}
+        out[:, : parameters.experts, parameters.gate_positions] = gate_coefficients(gate, values)
+    return out
+
+
+def permute_rows(coefficients: np.ndarray, permutations: np.ndarray) -> np.ndarray:
+    """Return coefficients (draws, predictors, P) with the experts of every draw in their new order."""
+    experts = permutations.shape[1]
+    kinds = coefficients.shape[1] // experts
+    index = np.concatenate([permutations + kind * experts for kind in range(kinds)], axis=1)
+    return np.asarray(np.take_along_axis(coefficients, index[:, :, None], axis=1))
+
+
+def mixture_draws(bound: Bound, coefficients: np.ndarray, design: np.ndarray) -> MixtureDraws:
+    """Return the mixture of every draw at rows of the design matrix, in the user's units of y."""
+    experts = bound.parameters.experts
+    family = bound.model.experts[0].family
+    center, scale = bound.design.scaling.y_center, bound.design.scaling.y_scale
+
+    def components(rows: slice, draws: slice) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+        eta = design[rows] @ coefficients[draws].transpose(0, 2, 1)
+        gate = eta[:, :, :experts]
+        top = gate.max(axis=2, keepdims=True)
+        log_gate = gate - top
+        log_gate -= np.log(np.exp(log_gate).sum(axis=2, keepdims=True))
+        values = {}
+        for order, parameter in enumerate(family.parameters):
+            predicted = eta[:, :, experts * (order + 1) : experts * (order + 2)]
+            if parameter.role is Role.LOCATION:
+                predicted = center + scale * predicted
+            elif parameter.role is Role.LOG_SCALE:
+                predicted = predicted + np.log(scale)
+            values[parameter.predicted] = predicted
+        return log_gate, values
+
+    return MixtureDraws(len(design), len(coefficients), experts, components, family)
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """The labelling of all draws.
+
+    Parameters
+    ----------
+    permutations
+        (draws, K).
+    agreement
+        Share of rows and draws that agree with the mode's allocation.
+    ambiguity
+        Share of draws with two labellings of similar standing.
+    ambiguous
+        Whether labelled tables mean little.
+    """
+
+    permutations: np.ndarray
+    agreement: float
+    ambiguity: float
+    ambiguous: bool
+
+
+def label_draws(bound: Bound, q: np.ndarray, mode: np.ndarray | None) -> Labels:
+    """Relabel draws (draws, size) by Stephens' algorithm with the mode as pivot.
+
+    Only experts that are equal as specifications may be exchanged.
+    """
+    experts = bound.parameters.experts
+    permutations = np.tile(np.arange(experts), (len(q), 1))
+    if experts == 1 or len(q) == 1:
+        return Labels(permutations, 1.0, 0.0, ambiguous=False)
+    pivot = bound.density.responsibilities(q[0] if mode is None else mode)
+    rows, weights = choose_rows(pivot, weights=bound.data.weights, limit=_LABEL_ROWS)
+    coefficients = all_coefficients(bound, q)
+    agreement, ambiguity, ambiguous = 1.0, 0.0, False
+    for _, positions in bound.model.blocks:
+        if len(positions) > 1:
+            found = _label_block(bound, coefficients, rows, weights, pivot[rows], np.array(positions))
+            permutations[:, positions] = np.array(positions)[found.permutations]
+            agreement, ambiguity = min(agreement, found.agreement), max(ambiguity, found.ambiguity)
+            ambiguous |= found.ambiguous
+    return Labels(permutations, agreement, ambiguity, ambiguous=ambiguous)
+
+
+def _label_block(
+    bound: Bound,
+    coefficients: np.ndarray,
+    rows: np.ndarray,
+    weights: np.ndarray,
+    pivot: np.ndarray,
+    positions: np.ndarray,
+) -> Relabelling:
+    """Relabel one block of equal experts by the responsibilities within it."""
+    design, y = bound.density.table[rows], bound.data.y[rows]
+    inside = pivot[:, positions]
+    share = inside.sum(axis=1)
+    mixture = mixture_draws(bound, coefficients, design)
+    step = max(1, _CHUNK // max(1, len(rows) * bound.parameters.experts))
+
+    def chunks() -> Iterator[np.ndarray]:
+        for start in range(0, len(coefficients), step):
+            stop = min(start + step, len(coefficients))
+            log_gate, values = mixture.components(slice(0, len(rows)), slice(start, stop))
+            joint = (log_gate + mixture.family.log_density(y[:, None], **values))[:, :, positions]
+            joint = np.exp(joint - joint.max(axis=2, keepdims=True))
+            yield joint / joint.sum(axis=2, keepdims=True)
+
+    uniform = np.full_like(inside, 1.0 / len(positions))
+    conditional = np.divide(inside, share[:, None], out=uniform, where=share[:, None] > 1e-12)
+    return relabel(chunks, conditional, weights=weights * share)

@@ -1,0 +1,219 @@
+"""A fit: one result, whichever engine made it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ..binding.bind import Bound
+from ..data import Data
+from ..errors import NotFittedError
+from ..inference.outcome import Outcome
+from ..inference.settings import Seed, generator, settle_seed
+from ..mixture import MixtureOfExperts
+from ..newdata import read_new, read_target
+from . import mixtures, quantiles, sampling, scores, tables
+from .draws import Draws, Labels
+from .mixtures import MixtureDraws
+from .status import FitStatus
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Fit:
+    """A model, the engine that fitted it, and what came out; every method works for every engine.
+
+    Predictions average densities, distribution functions and first two moments over the draws; a point fit
+    has one. ``X`` is what training took: frames are matched by column name. Results are ``xarray.DataArray``.
+
+    Parameters
+    ----------
+    engine
+        The engine that ran.
+    bound
+        The model on its data.
+    outcome
+        What the engine returned.
+    labels
+        Permutations of the draws.
+    status
+        Whether it converged, and coded warnings.
+    idata
+        Everything in ArviZ's schema.
+    """
+
+    engine: Any
+    bound: Bound = field(repr=False)
+    outcome: Outcome
+    labels: Labels
+    status: FitStatus
+    idata: xr.DataTree
+
+    @property
+    def model(self) -> MixtureOfExperts:
+        """The specification."""
+        return self.bound.model
+
+    @property
+    def data(self) -> Data:
+        """The checked training data."""
+        return self.bound.data
+
+    @cached_property
+    def draws(self) -> Draws:
+        """The relabelled draws."""
+        return Draws(self.bound, self.outcome.draws, self.labels.permutations)
+
+    # -- point fits --------------------------------------------------------------------------------------------
+
+    @property
+    def point(self) -> dict[str, np.ndarray]:
+        """The mode as {value variable name: unconstrained value}, what the PyMC model's logp functions take."""
+        if self.outcome.mode is None:
+            raise NotFittedError(f"point: expected a fit that knows its mode, got one by {self.engine!r} → use bm.EM()")
+        return self.bound.parameters.named(self.outcome.mode)
+
+    @property
+    def log_likelihood(self) -> float:
+        """Plain log likelihood at the mode, without prior, in the units of y."""
+        return self.bound.density.log_likelihood(self._point_only("log_likelihood"))
+
+    @property
+    def log_posterior(self) -> float:
+        """Log likelihood plus log prior of the free variables at the mode."""
+        return self.bound.density.logp(self._point_only("log_posterior"))
+
+    @property
+    def bic(self) -> float:
+        """Bayesian information criterion ``-2 log likelihood + d log n`` (Schwarz 1978); smaller is better.
+
+        d counts coefficients of experts and gate, not the gate's scale; n is the sum of weights.
+        """
+        likelihood = self.log_likelihood
+        return -2.0 * likelihood + scores.likelihood_parameters(self.bound) * np.log(self.data.weights.sum())
+
+    @property
+    def icl(self) -> float:
+        """Integrated completed likelihood: BIC plus twice the entropy of the responsibilities (Biernacki 2000)."""
+        return self.bic + 2.0 * scores.label_entropy(self.bound, self._point_only("icl"))
+
+    def _point_only(self, name: str) -> np.ndarray:
+        if not self.outcome.point or self.outcome.mode is None:
+            raise NotFittedError(
+                f"{name}: expected a point fit, got draws from {type(self.engine).__name__} → use engine=bm.EM(), or "
+                "fit.loo() for a posterior"
+            )
+        return self.outcome.mode
+
+    # -- predictions -------------------------------------------------------------------------------------------
+
+    def predict(self, X: Any, *, gate_X: Any = None, hard: bool = False) -> xr.DataArray:
+        """Return the predictive mean (obs,), or with ``hard=True`` the mean of the most probable expert."""
+        mixture = self._mixture(X, gate_X)
+        return _rows(mixtures.hard_mean(mixture) if hard else mixtures.predictive_mean(mixture), "mean")
+
+    def variance(self, X: Any, *, gate_X: Any = None) -> xr.DataArray:
+        """Return the predictive variance (obs,): within experts, between experts, between draws."""
+        return _rows(mixtures.predictive_variance(self._mixture(X, gate_X)), "variance")
+
+    def quantile(self, X: Any, q: float | Sequence[float], *, gate_X: Any = None) -> xr.DataArray:
+        """Return quantiles (obs, quantile) of the averaged distribution; (obs,) for a single level."""
+        values = quantiles.quantile(self._mixture(X, gate_X), np.atleast_1d(q))
+        if np.ndim(q) == 0:
+            return _rows(values[:, 0], "quantile")
+        return xr.DataArray(values, dims=("obs", "quantile"), coords={"quantile": np.asarray(q, dtype=float)})
+
+    def interval(self, X: Any, prob: float = 0.9, *, gate_X: Any = None) -> xr.DataArray:
+        """Return the equal-tailed predictive interval (obs, bound) that holds ``prob``."""
+        values = quantiles.interval(self._mixture(X, gate_X), prob)
+        return xr.DataArray(values, dims=("obs", "bound"), coords={"bound": ["lower", "upper"]}, attrs={"prob": prob})
+
+    def log_density(self, X: Any, y: Any, *, gate_X: Any = None) -> xr.DataArray:
+        """Return the log of the averaged density at y (obs,), in nats per unit of y."""
+        mixture = self._mixture(X, gate_X)
+        return _rows(mixtures.log_density(mixture, read_target(y, mixture.rows)), "log_density")
+
+    def cdf(self, X: Any, y: Any, *, gate_X: Any = None) -> xr.DataArray:
+        """Return the averaged P(Y <= y) (obs,)."""
+        mixture = self._mixture(X, gate_X)
+        return _rows(mixtures.cdf(mixture, read_target(y, mixture.rows)), "cdf")
+
+    def sample(self, X: Any, draws: int | None = None, seed: Seed = None, *, gate_X: Any = None) -> xr.DataArray:
+        """Return posterior predictive draws (sample, obs); by default one per posterior draw, 1000 for a point fit."""
+        tables.check_sample(draws, seed)
+        mixture = self._mixture(X, gate_X)
+        size = draws if draws is not None else (1000 if mixture.draws == 1 else mixture.draws)
+        values = sampling.sample(mixture, size, generator(settle_seed(seed), 9))
+        return xr.DataArray(values, dims=("sample", "obs"), name="y")
+
+    def gate(self, X: Any, *, gate_X: Any = None) -> xr.DataArray:
+        """Return gate probabilities (obs, expert)."""
+        return _by_expert(mixtures.gate_probabilities(self._mixture(X, gate_X)), "gate")
+
+    def expert_means(self, X: Any, *, gate_X: Any = None) -> xr.DataArray:
+        """Return the experts' means (obs, expert)."""
+        return _by_expert(mixtures.expert_means(self._mixture(X, gate_X)), "expert_mean")
+
+    def responsibilities(self, X: Any, y: Any, *, gate_X: Any = None) -> xr.DataArray:
+        """Return p(expert | x, y) (obs, expert): ``E[g_k f_k] / Σ_j E[g_j f_j]``."""
+        mixture = self._mixture(X, gate_X)
+        return _by_expert(mixtures.responsibilities(mixture, read_target(y, mixture.rows)), "responsibility")
+
+    def _mixture(self, X: Any, gate_X: Any) -> MixtureDraws:
+        table = read_new(X, self.data.table, gate_X=gate_X, gate_columns=self.data.gate_columns)
+        return self.draws.mixture(table)
+
+    # -- tables ------------------------------------------------------------------------------------------------
+
+    def summary(self, *, prob: float = 0.9) -> Any:
+        """Return a table of relabelled parameters in the user's units (a pandas frame).
+
+        For draws: ArviZ's summary with an equal-tailed interval of ``prob``; for a point fit: the mode.
+        """
+        return tables.summary(self, prob)
+
+    def prior_summary(self) -> Any:
+        """Return every free variable with its prior on the standardised scale and what it means for the user."""
+        return tables.prior_summary(self.bound)
+
+    def loo(self) -> Any:
+        """Return PSIS leave-one-out cross-validation on the marginal log density (ArviZ's ELPDData).
+
+        Raises
+        ------
+        NotFittedError
+            For a point fit, or when weights are not whole numbers.
+
+        References
+        ----------
+        Vehtari, Gelman and Gabry (2017); Magnusson et al. (2019) for Laplace and ADVI draws.
+        """
+        return scores.loo(self)
+
+    def save(self, path: Any) -> None:
+        """Save as netCDF with a JSON specification inside; ``bm.load`` reads it back."""
+        from ..storage import save
+
+        save(self, path)
+
+    def __repr__(self) -> str:
+        rows, columns = self.data.table.values.shape
+        return (
+            f"Fit of {len(self.model.experts)} experts by {type(self.engine).__name__} to {rows} rows x {columns} "
+            f"columns\n{self.status}"
+        )
+
+    def _repr_html_(self) -> str:
+        return tables.as_html(self)
+
+
+def _rows(values: np.ndarray, name: str) -> xr.DataArray:
+    return xr.DataArray(values, dims=("obs",), name=name)
+
+
+def _by_expert(values: np.ndarray, name: str) -> xr.DataArray:
+    return xr.DataArray(values, dims=("obs", "expert"), coords={"expert": np.arange(values.shape[1])}, name=name)

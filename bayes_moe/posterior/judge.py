@@ -1,0 +1,140 @@
+"""The verdict on a fit: what the data, the engine and the draws say together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import xarray as xr
+
+from ..binding.bind import Bound
+from ..errors import Notice
+from ..inference.outcome import Outcome, Status
+from ..screening import weak_data
+from .diagnose import Severity, sampling_verdict, severity
+from .draws import Draws, Labels
+from .mixtures import gate_probabilities, pieces
+from .status import FitStatus
+
+_GRID = 10
+_SIZE_ROWS = 300
+_SEPARATED = 15.0
+"""Largest slope of a gate's log odds, per sd of a column, that still counts as smooth."""
+
+
+def judge(bound: Bound, outcome: Outcome, draws: Draws, labels: Labels, posterior: xr.Dataset) -> FitStatus:
+    """Return the status of a fit."""
+    rows = int(np.count_nonzero(bound.data.weights > 0))
+    weak = weak_data(rows, bound.parameters.size)
+    notices = [*bound.data.notices, *([weak] if weak else []), *outcome.notices]
+    notices += _gate_notices(bound, draws)
+    sampled = not outcome.point and "diverging" in outcome.sample_stats
+    if not sampled:
+        if labels.ambiguous and not outcome.point:
+            notices.append(_ambiguous(labels))
+        sentence = outcome.status.value
+        if outcome.point:
+            sentence = f"{sentence} {_about_optimum(outcome)}"
+        return FitStatus(outcome.status.converged, sentence, tuple(notices))
+    stats = xr.Dataset({name: (("chain", "draw"), value) for name, value in outcome.sample_stats.items()})
+    verdict = sampling_verdict(
+        label_free(bound, draws, outcome),
+        posterior.drop_vars([name for name in posterior.coords if name not in posterior.dims]),
+        stats,
+        ambiguous=labels.ambiguous,
+        fixed=tuple(_fixed(posterior)),
+    )
+    notices += verdict.notices
+    if outcome.status is Status.INTERRUPTED:
+        return FitStatus(converged=False, sentence=f"{outcome.status.value} {verdict}", notices=tuple(notices))
+    failures = " ".join(n.message for n in verdict.notices if severity(n.code) is Severity.FAILURE)
+    sentence = f"Not converged: {failures}" if not verdict.converged else str(verdict)
+    return FitStatus(verdict.converged, sentence, tuple(notices))
+
+
+def label_free(bound: Bound, draws: Draws, outcome: Outcome) -> xr.Dataset:
+    """Return quantities that no renaming of experts changes, with dims (chain, draw, ...).
+
+    Log posterior, predictive mean and sd at ten spread-out rows, and the experts' sizes in order.
+    """
+    chains, count = draws.q.shape[:2]
+    table = np.asarray(bound.data.table.values)
+    y = bound.data.y
+    grid = np.unique(np.argsort(y, kind="stable")[np.linspace(0, len(y) - 1, _GRID).astype(int)])
+    mean, spread = _moments(draws, table[grid])
+    sizes = _sizes(draws, table[:: max(1, len(table) // _SIZE_ROWS)])
+    values = {
+        "predictive_mean": (("chain", "draw", "row"), mean.reshape(chains, count, -1)),
+        "predictive_sd": (("chain", "draw", "row"), spread.reshape(chains, count, -1)),
+    }
+    if draws.permutations.shape[1] > 1:
+        values["sorted_size"] = (("chain", "draw", "rank"), sizes.reshape(chains, count, -1))
+    if "logp" in outcome.sample_stats:
+        values["log_density"] = (("chain", "draw"), np.asarray(outcome.sample_stats["logp"]))
+    return xr.Dataset(values)
+
+
+def _moments(draws: Draws, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    mixture = draws.mixture(table)
+    mean, square = (np.empty((mixture.draws, mixture.rows)) for _ in range(2))
+    for piece in pieces(mixture):
+        gate = np.exp(piece.log_gate)
+        centre = mixture.family.mean(**piece.parameters)
+        spread = mixture.family.variance(**piece.parameters)
+        m = (gate * centre).sum(axis=2)
+        mean[piece.draws, piece.rows] = m
+        square[piece.draws, piece.rows] = (gate * (spread + (centre - m[:, :, None]) ** 2)).sum(axis=2)
+    return mean, np.sqrt(square)
+
+
+def _sizes(draws: Draws, table: np.ndarray) -> np.ndarray:
+    mixture = draws.mixture(table)
+    out = np.zeros((mixture.draws, mixture.experts))
+    for piece in pieces(mixture):
+        out[piece.draws] += np.exp(piece.log_gate).sum(axis=1)
+    return np.sort(out / mixture.rows, axis=1)
+
+
+def _fixed(posterior: xr.Dataset) -> Iterator[str]:
+    """Yield variables that hold structural zeros: slopes of columns that an expert does not use, and K = 1 gates."""
+    for name, values in posterior.items():
+        if bool(((values == 0).all(("chain", "draw"))).any()):
+            yield str(name)
+
+
+def _gate_notices(bound: Bound, draws: Draws) -> Iterator[Notice]:
+    """Find gates that separate: their log odds change by more than a step function needs."""
+    experts = bound.parameters.experts
+    positions = bound.parameters.gate_positions[1:]
+    if experts == 1 or len(positions) == 0:
+        return
+    slopes = np.median(draws.coefficients[:, :experts, positions], axis=0)
+    steepest = float((slopes.max(axis=0) - slopes.min(axis=0)).max())
+    if steepest > _SEPARATED:
+        yield Notice(
+            "gate_separation",
+            f"The gate is almost a step: the log odds of two experts change by {steepest:.0f} per sd of a column. Its "
+            "slopes are held by their prior; read the place of the step, not the size of the slopes.",
+        )
+    sizes = gate_probabilities(draws.mixture(np.asarray(bound.data.table.values)[:5000])).mean(axis=0)
+    unused = np.flatnonzero(sizes < 0.5 / max(len(bound.data.y), 1))
+    if len(unused):
+        yield Notice("expert_unused", f"Experts {unused.tolist()} hold less than half a row: use fewer experts.")
+
+
+def _ambiguous(labels: Labels) -> Notice:
+    return Notice(
+        "labels_ambiguous",
+        f"Labels are ambiguous (agreement with the mode {labels.agreement:.2f}): tables per expert mean little; read "
+        "predictions, which do not depend on labels.",
+    )
+
+
+def _about_optimum(outcome: Outcome) -> str:
+    best = outcome.optima[0]
+    runs, hits = outcome.facts.get("long_runs", 1), best.hits
+    text = f"Log posterior {best.log_posterior:.4f}, reached by {hits} of {runs} runs brought to the end"
+    others = [o for o in outcome.optima[1:] if not o.collapsed]
+    if others:
+        text += f"; the next optimum is {best.log_posterior - others[0].log_posterior:.3g} below"
+    return f"{text}; Newton decrement {best.decrement:.1g}, smallest eigenvalue {best.smallest_eigenvalue:.2g}."

@@ -1,0 +1,55 @@
+"""Scores of a fit on its own data: information criteria and leave-one-out cross-validation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from ..binding.bind import Bound
+from ..errors import NotFittedError
+from .tree import log_likelihood_group
+
+if TYPE_CHECKING:
+    from .fit import Fit
+
+
+def likelihood_parameters(bound: Bound) -> int:
+    """Return the number of coefficients the likelihood sees: experts' and gate's, not the gate's prior scale."""
+    parameters = bound.parameters
+    inner = (parameters.experts - 1) * len(parameters.gate_positions) if parameters.gate.free else 0
+    return parameters.gate_start + inner
+
+
+def label_entropy(bound: Bound, q: np.ndarray) -> float:
+    """Return the weighted entropy of the responsibilities at q, in nats."""
+    r = bound.density.responsibilities(q)
+    logs = np.log(np.where(r > 0, r, 1.0))
+    return float(-np.sum(bound.data.weights[:, None] * r * logs))
+
+
+def loo(fit: Fit) -> Any:
+    """Return ArviZ's PSIS-LOO of a posterior fit."""
+    if fit.outcome.point:
+        raise NotFittedError(
+            f"loo: expected posterior draws, got a point fit by {type(fit.engine).__name__} → fit with bm.NUTS(), "
+            "bm.Laplace() or bm.ADVI(); point fits have fit.bic and fit.icl"
+        )
+    if np.any(fit.data.weights != np.round(fit.data.weights)):
+        raise NotFittedError(
+            "loo: expected whole-number weights, got fractions → rows of a power likelihood cannot be left out one by "
+            "one; compare predictions on held-out rows with fit.log_density"
+        )
+    # arviz_stats takes a second to import, which `import bayes_moe` must not cost
+    import arviz_stats
+
+    tree = xr.DataTree.from_dict({"posterior": fit.idata["posterior"].to_dataset()})
+    group = fit.idata["log_likelihood"].to_dataset() if "log_likelihood" in fit.idata.children else None
+    tree["log_likelihood"] = xr.DataTree(group or log_likelihood_group(fit.bound, fit.draws))
+    stats = fit.outcome.sample_stats
+    if "log_p" in stats and "log_q" in stats:
+        return arviz_stats.loo_approximate_posterior(
+            tree, np.ravel(stats["log_p"]), np.ravel(stats["log_q"]), pointwise=True, var_name="y"
+        )
+    return arviz_stats.loo(tree, pointwise=True, var_name="y")

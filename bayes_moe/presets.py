@@ -1,0 +1,63 @@
+"""Functions that assemble or vary a specification."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import log
+
+from .experts import Expert
+from .families import Parameter, Role
+from .gates import SoftmaxGate
+from .mixture import MixtureOfExperts
+from .predictors import Constant, Predictor
+from .priors import LearnedScale, Normal
+
+_COEFFICIENT_SD = 100.0
+_LOG_SIGMA_SD = 2.0
+
+
+def nearly_flat(model: MixtureOfExperts) -> MixtureOfExperts:
+    """Return the same model under almost flat priors, to compare with maximum likelihood.
+
+    Coefficients and gate get standard deviation 100 and log sigma 2, on the standardised scale.
+
+    Parameters
+    ----------
+    model
+        Any mixture of experts.
+
+    Examples
+    --------
+    >>> import bayes_moe as bm
+    >>> bm.nearly_flat(bm.MixtureOfExperts(2)).experts[0].predictors["sigma"].intercept.scale
+    2.0
+    """
+    experts = [
+        Expert(
+            expert.family,
+            **{p.name: _flat_predictor(expert.predictors[p.name], p) for p in expert.family.parameters},
+        )
+        for expert in model.experts
+    ]
+    gate = model.gate
+    if isinstance(gate, SoftmaxGate):
+        flat = Normal(0.0, _COEFFICIENT_SD, standardised=True)
+        gate = replace(gate, predictor=_with_priors(gate.predictor, flat, _FLAT_GATE))
+    return MixtureOfExperts(experts, gate, model.features)
+
+
+_FLAT_GATE = LearnedScale(median=_COEFFICIENT_SD, spread=0.0)
+
+
+def _flat_predictor(predictor: Predictor, parameter: Parameter) -> Predictor:
+    if parameter.role is Role.LOG_SCALE:
+        flat = Normal(log(0.5), _LOG_SIGMA_SD, standardised=True)
+        return _with_priors(predictor, flat, Normal(0.0, _LOG_SIGMA_SD, standardised=True))
+    flat = Normal(0.0, _COEFFICIENT_SD, standardised=True)
+    return _with_priors(predictor, flat, flat)
+
+
+def _with_priors(predictor: Predictor, intercept: Normal, slopes: Normal | LearnedScale) -> Predictor:
+    if isinstance(predictor, Constant):
+        return replace(predictor, intercept=intercept)
+    return replace(predictor, intercept=intercept, slopes=slopes)  # type: ignore[type-var, call-arg]
