@@ -104,7 +104,7 @@ class Record:
     """The long tests that passed on this very source tree."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self._cache = config.cache
+        self._cache = getattr(config, "cache", None)
         self._digest = digest() if config.getoption("full") else ""
         stored = {} if config.getoption("fresh") or not self._cache else self._cache.get(PASSED, {})
         self._passed: set[str] = set(stored.get(self._digest, []))

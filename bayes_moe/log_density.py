@@ -129,8 +129,8 @@ class Latent(LogDensity, Protocol):
         """Return the density of a few rows that stand for all."""
         ...
 
-    def responsibilities(self, q: np.ndarray) -> np.ndarray:
-        """Return responsibilities (rows, K)."""
+    def responsibilities(self, q: np.ndarray, *, temperature: float = 1.0) -> np.ndarray:
+        """Return responsibilities (rows, K), made softer by a temperature above 1: ``(g_k f_k)^(1/T)``."""
         ...
 
     def row_log_density(self, q: np.ndarray) -> np.ndarray:

@@ -41,12 +41,18 @@ def nearly_flat(model: MixtureOfExperts) -> MixtureOfExperts:
     ]
     gate = model.gate
     if isinstance(gate, SoftmaxGate):
-        flat = Normal(0.0, _COEFFICIENT_SD, standardised=True)
-        gate = replace(gate, predictor=_with_priors(gate.predictor, flat, _FLAT_GATE))
+        gate = replace(gate, predictor=_with_priors(gate.predictor, _gate_intercept(gate.predictor), _FLAT_GATE))
     return MixtureOfExperts(experts, gate, model.features)
 
 
-_FLAT_GATE = LearnedScale(median=_COEFFICIENT_SD, spread=0.0)
+_FLAT_GATE = LearnedScale(median=_COEFFICIENT_SD, spread=10.0)
+
+
+def _gate_intercept(predictor: Predictor) -> Normal | None:
+    # beside slopes the intercept follows their scale: a step far from the centre needs both large
+    if isinstance(predictor, Constant):
+        return Normal(0.0, _COEFFICIENT_SD, standardised=True)
+    return None
 
 
 def _flat_predictor(predictor: Predictor, parameter: Parameter) -> Predictor:
@@ -57,7 +63,7 @@ def _flat_predictor(predictor: Predictor, parameter: Parameter) -> Predictor:
     return _with_priors(predictor, flat, flat)
 
 
-def _with_priors(predictor: Predictor, intercept: Normal, slopes: Normal | LearnedScale) -> Predictor:
+def _with_priors(predictor: Predictor, intercept: Normal | None, slopes: Normal | LearnedScale) -> Predictor:
     if isinstance(predictor, Constant):
         return replace(predictor, intercept=intercept)
     return replace(predictor, intercept=intercept, slopes=slopes)  # type: ignore[type-var, call-arg]

@@ -116,7 +116,7 @@ def refuse_huge(values: FloatArray, argument: str, names: tuple[str, ...]) -> No
 
     ``values`` is ``(n, p)`` and may miss values (NaN).
     """
-    huge = np.abs(values) > _LARGEST
+    huge = (values > _LARGEST) | (values < -_LARGEST)
     for j in np.flatnonzero(huge.any(axis=0)):
         where = f" in column {names[j]!r}" if argument != names[j] else ""
         raise InputError(

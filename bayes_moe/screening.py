@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse.csgraph
 
 from bayes_moe.columns import FloatArray
 from bayes_moe.errors import Notice, listed
@@ -188,6 +187,7 @@ def _dependent_groups(values: FloatArray) -> list[list[int]]:
     eigenvalues, vectors = np.linalg.eigh(unit.T @ unit)
     null = vectors[:, eigenvalues < _DEPENDENT]
     linked = np.abs(null @ null.T) > 1e-6
-    _, labels = scipy.sparse.csgraph.connected_components(linked, directed=False)
-    groups = [np.flatnonzero(labels == label).tolist() for label in range(labels.max() + 1)]
+    while ((wider := linked @ linked) > linked).any():  # whatever is linked to the same column is one group
+        linked = wider
+    groups = [np.flatnonzero(row).tolist() for row in np.unique(linked, axis=0)[::-1]]
     return [group for group in groups if len(group) > 1]

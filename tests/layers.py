@@ -22,7 +22,7 @@ _SPECIFICATION = {"graph", "priors", "predictors", "families", "gates", "experts
 _BORDER = {"columns", "tables", "newdata", "scaling", "screening", "data"}
 _PROTOCOL = "log_density"  # what an engine may ask of a density: the one thing that binding implements
 _BINDING = _SPECIFICATION | _BORDER | {_PROTOCOL}
-_RESULT = _BINDING | {"binding", "inference"}
+_RESULT = _BINDING | {"binding", "inference", "records", "specification", "container"}
 _FITTING = _RESULT | {"presets", "posterior"}
 LAYERS: dict[str, set[str]] = {
     "errors": set(),
@@ -43,6 +43,9 @@ LAYERS: dict[str, set[str]] = {
     "data": _BORDER,
     "binding": _BINDING,
     "inference": {_PROTOCOL},
+    "records": set(),
+    "specification": _SPECIFICATION | {_PROTOCOL, "inference", "records"},
+    "container": set(),
     "posterior": _RESULT,
     "fitting": _FITTING,
     "storage": _FITTING | {"fitting"},
@@ -78,7 +81,15 @@ EMPTY_OR_TAKEN = {
 }
 # Libraries that take a second or more to import, which `import bayes_moe` shall not cost: they alone may be
 # imported in the function that needs them.
-SLOW = ("arviz_stats", "nutpie", "scipy.stats")
+SLOW = (
+    "arviz_stats",
+    "nutpie",
+    "scipy",
+    "bayes_moe.graph.kernels",
+    "bayes_moe.graph.mixing",
+    "bayes_moe.binding.posterior_kernel",
+    "bayes_moe.binding.model",
+)
 # `**` only where the keys are the names of a distribution's parameters.
 OPEN_KEYWORDS = {"predictors", "predicted"}
 MAX_FILE_LINES = 400

@@ -14,17 +14,16 @@ from functools import cached_property
 import numpy as np
 
 from ..graph.hessian import normal_hessian
-from ..graph.kernels import normal_em_pass, normal_rows
 from ..log_density import Expectation, Scene
 from .describe import user_coefficients
 from .design import Design
 from .maximise import Statistics, maximise
 from .parameters import Parameters
-from .posterior_kernel import posterior_function
 from .rows import Rows, make_rows
 
 _HALF_LOG_2PI = 0.9189385332046727
 _LABEL_ROUNDS = 6
+_CERTAIN = 0.99  # mean of the largest responsibility from which labels count as certain
 _OLDEST_CURVATURE = 3
 _CHEAP_CURVATURE = 5e6  # multiplications
 _NARROW = 0.01  # share of the largest sigma below which an expert counts as collapsed
@@ -98,6 +97,8 @@ class MixtureDensity:
         return expectation.log_posterior, expectation.gradient
 
     def compiled(self) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
+        from .posterior_kernel import posterior_function  # numba, as below
+
         return posterior_function(self.parameters, self.rows, self.offset, sigma_varies=self.sigma_varies)
 
     def hessian(self, q: np.ndarray) -> np.ndarray:
@@ -149,6 +150,8 @@ class MixtureDensity:
         given
             Blocked responsibilities (B, K, rows) to use instead of the computed ones.
         """
+        from ..graph.kernels import normal_em_pass  # numba: half a second that `import bayes_moe` does not pay
+
         k, width = self.experts, self.design.width
         full = self.parameters.coefficients(q)
         used = full if self.sigma_varies else full[: 2 * k]
@@ -196,14 +199,20 @@ class MixtureDensity:
         factor = self.weights.sum() / max(self.weights[rows].sum(), 1e-300)
         return replace(self, table=self.table[rows], y=self.y[rows], weights=self.weights[rows] * factor)
 
-    def responsibilities(self, q: np.ndarray) -> np.ndarray:
-        return self.by_row(q)[1]
+    def responsibilities(self, q: np.ndarray, *, temperature: float = 1.0) -> np.ndarray:
+        if temperature == 1.0:
+            return self.by_row(q)[1]
+        joint = self._log_joint(q) / temperature
+        joint = np.exp(joint - joint.max(axis=1, keepdims=True))
+        return np.asarray(joint / joint.sum(axis=1, keepdims=True))
 
     def row_log_density(self, q: np.ndarray) -> np.ndarray:
         return self.by_row(q)[0]
 
     def by_row(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the log density of y in the user's units (n,) and responsibilities (n, K) of every row."""
+        from ..graph.kernels import normal_rows  # numba, as above
+
         k = self.experts
         full = self.parameters.coefficients(q)
         used = full if self.sigma_varies else full[: 2 * k]
@@ -221,21 +230,22 @@ class MixtureDensity:
     def fit_labels(self, responsibilities: np.ndarray) -> np.ndarray:
         given = self.rows.blocked(responsibilities)
         q = self.parameters.prior_loc.copy()
-        for round_ in range(_LABEL_ROUNDS):
+        certain = float(responsibilities.max(axis=1).mean()) > _CERTAIN
+        for round_ in range(2 * _LABEL_ROUNDS if certain else _LABEL_ROUNDS):
             expectation = self._sums(q, given=given, sigma_phase=self.sigma_varies and round_ % 2 == 1)
             q = self.m_step(expectation)
         return q
 
     def expected(self, q: np.ndarray, responsibilities: np.ndarray) -> float:
-        coefficients = self.parameters.coefficients(q)
-        eta = self.table @ coefficients.T
+        total = np.sum(self.weights[:, None] * responsibilities * self._log_joint(q))
+        return float(total + self.log_prior(q) - self.weights.sum() * np.log(self.design.scaling.y_scale))
+
+    def _log_joint(self, q: np.ndarray) -> np.ndarray:
+        """Return log gate + log density of standardised y (n, K)."""
+        eta = self.table @ self.parameters.coefficients(q).T
         k = self.experts
         gate, mu, log_sigma = eta[:, :k], eta[:, k : 2 * k], eta[:, 2 * k :]
         top = gate.max(axis=1, keepdims=True)
         log_gate = gate - top - np.log(np.exp(gate - top).sum(axis=1, keepdims=True))
         z = (self.y[:, None] - mu) * np.exp(-log_sigma)
-        joint = log_gate - _HALF_LOG_2PI - log_sigma - 0.5 * z**2
-        total = np.sum(self.weights[:, None] * responsibilities * joint)
-        return float(total + self.log_prior(q) - self.weights.sum() * np.log(self.design.scaling.y_scale))
-
-
+        return np.asarray(log_gate - _HALF_LOG_2PI - log_sigma - 0.5 * z**2)

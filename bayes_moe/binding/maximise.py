@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import wrightomega
 
 from ..families import Role
 from .parameters import ExpertTerm, Parameters
@@ -111,6 +110,8 @@ def _constant_sigmas(
     The stationary point is ``u = c - t² N + ω/2`` with ``ω + log ω = log S - 2c + 2 t² N + log 2t²``: the Wright
     omega function.
     """
+    from scipy.special import wrightomega  # a third of a second that `import bayes_moe` does not pay
+
     square, cross, total = moments
     experts = np.array(term.experts)
     k = parameters.experts
@@ -182,6 +183,8 @@ def _gate_newton(parameters: Parameters, q: np.ndarray, sums: Statistics) -> np.
     except np.linalg.LinAlgError:
         values, vectors = np.linalg.eigh(matrix)
         step = vectors @ ((vectors.T @ gradient) / np.maximum(np.abs(values), 1.0))
-    # a quadratic says little beyond a few units of the logits or of the log scale
-    longest = max(float(np.abs(jacobian @ step).max()) / _LONGEST_LOGIT, float(np.abs(step[-1])))
+    # a quadratic says little beyond a few units of the logits, or of the log scale; a gate that becomes a step
+    # may treble
+    reach = max(_LONGEST_LOGIT, 2.0 * float(np.abs(sums.coefficients[:k, positions]).max()))
+    longest = max(float(np.abs(jacobian @ step).max()) / reach, float(np.abs(step[-1])))
     return np.asarray(step / max(longest, 1.0))

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..graph.kernels import BLOCK_ROWS
+
+
+BLOCK_ROWS = 256
+"""Rows of a block: K x 256 doubles of each temporary stay in the second cache for any usual K."""
 
 
 @dataclass(frozen=True, eq=False)

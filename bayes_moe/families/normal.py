@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
-from scipy.special import ndtr
 
 from .. import priors
 from ..predictors import Constant, Linear
@@ -52,6 +51,8 @@ class Normal(Family):
         return np.broadcast_to(np.exp(2.0 * predicted["log_sigma"]), np.shape(predicted["mu"]))
 
     def cdf(self, y: np.ndarray, **predicted: np.ndarray) -> np.ndarray:
+        from scipy.special import ndtr  # a third of a second that `import bayes_moe` does not pay
+
         return np.asarray(ndtr((y - predicted["mu"]) * np.exp(-predicted["log_sigma"])))
 
     def draw(self, rng: np.random.Generator, **predicted: np.ndarray) -> np.ndarray:

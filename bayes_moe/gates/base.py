@@ -87,8 +87,11 @@ class BoundGate(ABC):
         """Return the Hessian of <gradient, coefficients(q)>, (size, size); ``gradient`` is (K, 1 + p)."""
 
     @abstractmethod
-    def described(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return further quantities worth reporting, from constrained free variables (draws, ...)."""
+    def described(self, values: Mapping[str, Any], functions: Any = np) -> dict[str, Any]:
+        """Return further quantities worth reporting, from constrained free variables (draws, ...).
+
+        ``functions`` is ``numpy`` or ``pytensor.tensor``.
+        """
 
 
 class Gate(ABC):

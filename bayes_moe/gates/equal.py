@@ -47,5 +47,5 @@ class _BoundEqual(BoundGate):
     def curvature(self, q: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         return np.zeros((0, 0))
 
-    def described(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def described(self, values: Mapping[str, Any], functions: Any = np) -> dict[str, Any]:
         return {}

@@ -137,7 +137,7 @@ class BoundSoftmax(BoundGate):
         else:
             amplitude = self.fixed_intercept * growth**0
         columns = [(amplitude[..., None] * values[0])[..., None]]
-        if self.width:
+        if len(values) > 1:  # there are slopes; in a graph, `units` has no length
             slopes = self.units[:, None] * growth[..., None, None] * values[1]
             columns.append(functions.moveaxis(slopes, -1, -2))
         return functions.concatenate(columns, axis=-1)
@@ -188,7 +188,7 @@ class BoundSoftmax(BoundGate):
         assert out.shape[0] == inner * (1 + self.width) + 1
         return out
 
-    def described(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def described(self, values: Mapping[str, Any], functions: Any = np) -> dict[str, Any]:
         if not self.scaled:
             return {}
-        return {"gate_scale": self.total * np.exp(self.spread * values["gate_scale_z"])}
+        return {"gate_scale": self.total * functions.exp(self.spread * values["gate_scale_z"])}

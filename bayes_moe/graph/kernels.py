@@ -16,7 +16,6 @@ from numba import njit
 
 from .arithmetic import exp, log
 
-BLOCK_ROWS = 256
 _HALF_LOG_2PI = 0.9189385332046727
 _FARTHEST = 1e150  # standardised residuals are cut here, so that their square stays finite
 

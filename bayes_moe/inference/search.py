@@ -12,13 +12,15 @@ from .climb import monotone_step
 from .outcome import Optimum
 from .progress import Report
 from .settings import generator
-from .starts import PORTFOLIO, from_labels, split
+from .starts import PORTFOLIO, from_labels, implant, split
 
 _SHORT = 8
 _FEWEST, _MOST = 8, 16
 _SAME = 1e-5
 _THIN_ABOVE, _THIN_TO = 20_000, 10_000
-_SPLIT_ROUNDS = 3
+_MOVE_ROUNDS, _MOVES_KEPT = 4, 4
+_IMPLANTS = 12
+_TEMPERATURES = (0.05, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 Finish = Callable[[Latent, np.ndarray, str], tuple[Optimum, np.ndarray]]
 
@@ -42,7 +44,7 @@ class Search:
         self.density, self.seed, self.finish = density, seed, finish
         self.scene = density.scene()
         rows = len(self.scene.target)
-        default = 1 if density.experts == 1 else int(np.clip(64 * 2e5 / max(rows * density.experts, 1), 12, 64))
+        default = 1 if density.experts == 1 else int(np.clip(1e7 / max(rows * density.experts, 1), 12, min(32 * density.experts, 128)))
         self.starts = default if starts is None else starts
         self.optima: list[tuple[Optimum, np.ndarray]] = []
         self.short_runs: list[tuple[str, float]] = []
@@ -64,7 +66,7 @@ class Search:
                 self.take(q, recipe, index)
                 advance(index + 1, f"best {self.ranked()[0].log_posterior:.4f}")
         if self.density.experts > 1:
-            self._split_and_merge(report)
+            self._improve(report)
 
     def take(self, q: np.ndarray, recipe: str, index: int) -> bool:  # noqa: ARG002 - index names the run in logs
         """Run one start to the end and file its optimum; return whether it is the best so far."""
@@ -124,35 +126,38 @@ class Search:
             labels[worst[turn * share : (turn + 1) * share]] = expert
         return from_labels(labels, density.experts)
 
-    def _split_and_merge(self, report: Report) -> None:
-        """Move the best optimum: one expert's rows go to the others, and it takes half of another's."""
+    def _improve(self, report: Report) -> None:
+        """Move away from the best optima: soften the labels, or split one expert and let another's rows go."""
         rng = generator(self.seed, 2)
         quick = self._quick()
-        with report.task("EM splits and merges", _SPLIT_ROUNDS) as advance:
-            for round_ in range(_SPLIT_ROUNDS):
-                best = self.ranked()[0]
-                candidates = self._moves(quick, best, rng)
-                improved = False
-                for value, q, recipe in _distinct(candidates, 2):
-                    if value > best.log_posterior - 10.0 or quick is not self.density:
-                        improved |= self.take(q, recipe, round_)
+        with report.task("EM moves", _MOVE_ROUNDS) as advance:
+            for round_ in range(_MOVE_ROUNDS):
+                before = self.ranked()[0]
+                candidates = [c for optimum in self.ranked()[:2] for c in self._moves(quick, optimum, rng)]
+                for _, q, recipe in _distinct(candidates, _MOVES_KEPT):
+                    self.take(q, recipe, round_)
                 advance(round_ + 1, f"best {self.ranked()[0].log_posterior:.4f}")
-                if not improved:
+                if self.ranked()[0].log_posterior <= before.log_posterior + _SAME:
                     break
 
-    def _moves(self, quick: Latent, best: Optimum, rng: np.random.Generator) -> list[tuple[float, np.ndarray, str]]:
-        responsibilities = quick.responsibilities(best.q)
+    def _moves(self, quick: Latent, optimum: Optimum, rng: np.random.Generator) -> list[tuple[float, np.ndarray, str]]:
+        moves = []
+        for temperature in _TEMPERATURES:
+            softened = quick.responsibilities(optimum.q, temperature=temperature * rng.uniform(0.7, 1.4))
+            moves.append((*self._few_steps(quick, softened), "anneal"))
+        responsibilities = quick.responsibilities(optimum.q)
         sizes = responsibilities.sum(axis=0)
         experts = quick.experts
-        tries = min(2 * experts, 8) if quick is self.density else 2
-        moves = []
-        for index in range(tries):
+        for index in range(min(2 * experts, 8) if quick is self.density else 2):
             into = int(np.argsort(sizes)[index % experts])
             weights = np.where(np.arange(experts) == into, 0.0, sizes)
             expert = int(rng.choice(experts, p=weights / weights.sum()))
             parted = split(responsibilities, quick.scene(), expert, into, rng)
-            value, q = self._few_steps(quick, parted)
-            moves.append((value, q, "split_and_merge"))
+            moves.append((*self._few_steps(quick, parted), "split_and_merge"))
+        for index in range(_IMPLANTS if quick is self.density else 0):
+            into = int(np.argsort(sizes)[index % min(experts, 3)])
+            moved = implant(responsibilities, quick.scene(), into, rng)
+            moves.append((*self._few_steps(quick, moved), "implant"))
         return moves
 
 

@@ -9,19 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.cluster.vq import ClusterError, kmeans2
 
 from ..log_density import Scene
 
 _SWEEPS = 4
-_HARD = 0.95
+_HARD, _CERTAIN = 0.95, 0.99999
+_CUTS = 120
+_VARIANCE_FLOOR = (1e-4, 1e-1)
 
 
 Recipe = Callable[[Scene, int, np.random.Generator], np.ndarray]
 
 
-def from_labels(labels: np.ndarray, experts: int) -> np.ndarray:
-    """Return responsibilities that mostly believe hard labels.
+def from_labels(labels: np.ndarray, experts: int, belief: float = _HARD) -> np.ndarray:
+    """Return responsibilities that believe hard labels to some degree.
 
     Examples
     --------
@@ -29,8 +30,8 @@ def from_labels(labels: np.ndarray, experts: int) -> np.ndarray:
     >>> from_labels(np.array([0, 1]), 2).sum(axis=1)
     array([1., 1.])
     """
-    out = np.full((len(labels), experts), (1.0 - _HARD) / experts)
-    out[np.arange(len(labels)), labels] += _HARD
+    out = np.full((len(labels), experts), (1.0 - belief) / experts)
+    out[np.arange(len(labels)), labels] += belief
     return out
 
 
@@ -89,6 +90,54 @@ def slices(scene: Scene, experts: int, rng: np.random.Generator) -> np.ndarray:
     labels = np.empty(n, dtype=int)
     labels[order] = cuts
     return from_labels(labels, experts)
+
+
+def segments(scene: Scene, experts: int, rng: np.random.Generator) -> np.ndarray:
+    """The best contiguous segments along one covariate, by dynamic programming over random cut points.
+
+    A segment costs n log of the residual variance of its own line; the shortest segment allowed is random.
+    """
+    n, p = scene.features.shape
+    if p == 0:
+        return random_partition(scene, experts, rng)
+    column = scene.features[:, rng.integers(p)]
+    order = np.argsort(column, kind="stable")
+    shortest = int(rng.integers(2, max(4, n // (2 * experts)) + 1))
+    inner = np.arange(shortest, n - shortest + 1)
+    cuts = np.sort(rng.choice(inner, min(_CUTS, len(inner)), replace=False)) if len(inner) else inner
+    edges = np.concatenate([[0], cuts, [n]])
+    floor = float(np.exp(rng.uniform(*np.log(_VARIANCE_FLOOR))))
+    costs = _segment_costs(column[order], scene.target[order], scene.weights[order], edges, shortest, floor)
+    best, came = np.full((experts + 1, len(edges)), np.inf), np.zeros((experts + 1, len(edges)), dtype=int)
+    best[0, 0] = 0.0
+    for k in range(1, experts + 1):
+        total = best[k - 1][:, None] + costs
+        came[k] = total.argmin(axis=0)
+        best[k] = total.min(axis=0)
+    if not np.isfinite(best[experts, -1]):
+        return slices(scene, experts, rng)
+    labels, at = np.empty(n, dtype=int), len(edges) - 1
+    for k in range(experts, 0, -1):
+        before = came[k, at]
+        labels[order[edges[before] : edges[at]]] = k - 1
+        at = before
+    # where a gate is a step, EM from soft labels never finds the step
+    return from_labels(labels, experts, belief=_CERTAIN if rng.random() < 0.6 else _HARD)
+
+
+def _segment_costs(
+    x: np.ndarray, y: np.ndarray, weights: np.ndarray, edges: np.ndarray, shortest: int, floor: float
+) -> np.ndarray:
+    """Return n log variance of the line through rows edges[i]:edges[j], for all i < j; inf where too short."""
+    moments = np.column_stack([np.ones_like(x), x, y, x * x, x * y, y * y]) * weights[:, None]
+    sums = np.concatenate([np.zeros((1, 6)), np.cumsum(moments, axis=0)])[edges]
+    w, sx, sy, sxx, sxy, syy = np.moveaxis(sums[None, :] - sums[:, None], 2, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        vx, vxy, vy = sxx - sx * sx / w, sxy - sx * sy / w, syy - sy * sy / w
+        rss = np.maximum(vy - np.where(vx > 1e-9, vxy * vxy / vx, 0.0), 0.0)
+        cost = w * np.log(rss / w + floor)
+    long_enough = edges[None, :] - edges[:, None] >= shortest
+    return np.where(long_enough & (w > 0), cost, np.inf)
 
 
 def tree_leaves(scene: Scene, experts: int, rng: np.random.Generator) -> np.ndarray:
@@ -158,11 +207,13 @@ def random_partition(scene: Scene, experts: int, rng: np.random.Generator) -> np
 
 PORTFOLIO: tuple[Recipe, ...] = (
     k_regressions,
+    segments,
     clusters,
     slices,
     k_regressions,
     tree_leaves,
     local_regressions,
+    segments,
     residual_bands,
     k_regressions,
     joint_gaussians,
@@ -194,7 +245,32 @@ def split(responsibilities: np.ndarray, scene: Scene, expert: int, into: int, rn
     return 0.98 * out + 0.02 / out.shape[1]
 
 
+def implant(responsibilities: np.ndarray, scene: Scene, into: int, rng: np.random.Generator) -> np.ndarray:
+    """Return responsibilities where ``into`` takes the rows nearest to a random line, and the others its rows.
+
+    The line goes through a random row and its neighbours, so a small group that a large expert swallowed can show.
+    """
+    n, p = scene.features.shape
+    out = responsibilities.copy()
+    others = [k for k in range(out.shape[1]) if k != into]
+    out[:, others] += out[:, [into]] / len(others)
+    joint = np.column_stack([scene.features, scene.target])
+    centre = joint[rng.choice(n, p=_probabilities(scene.weights))]
+    near = np.argsort(((joint - centre) ** 2).sum(axis=1), kind="stable")[: max(3 * p + 9, n // 6)]
+    chosen = rng.choice(near, min(p + 2, len(near)), replace=False)
+    design = np.column_stack([np.ones(n), scene.features])
+    residual = np.abs(scene.target - design @ _ridge(design[chosen], scene.target[chosen], np.ones(len(chosen))))
+    size = int(rng.integers(p + 4, max(p + 5, len(near))))
+    mine = near[np.argsort(residual[near], kind="stable")[:size]]
+    out[:, into] = 0.0
+    out[mine] = 0.0
+    out[mine, into] = 1.0
+    return 0.98 * out + 0.02 / out.shape[1]
+
+
 def _kmeans(points: np.ndarray, experts: int, rng: np.random.Generator) -> np.ndarray:
+    from scipy.cluster.vq import ClusterError, kmeans2  # a third of a second that `import bayes_moe` does not pay
+
     try:
         _, labels = kmeans2(points, experts, iter=10, minit="++", missing="raise", rng=rng)
     except ClusterError:

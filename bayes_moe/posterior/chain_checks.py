@@ -66,7 +66,9 @@ class Rule:
 
     def sentence(self, quantity: str, figure: float) -> str:
         """Return "the figure of the quantity is ... and must be ...", without a full stop."""
-        shown = f"{figure:.3f}" if self.ceiling else f"{figure:.0f}"
+        shown = (
+            f"{figure:.0f}" if not self.ceiling else f"{figure:.3f}" if figure < 100.0 else f"{figure:.1e}"
+        )
         bound = "below" if self.ceiling else "at least"
         return f"{self.name} of {quantity} is {shown} and must be {bound} {self.limit:g}"
 
@@ -121,8 +123,8 @@ class Stack:
     stuck: Flags
 
     def among(self, count: int) -> str:
-        """Return how many of the judged quantities share a finding, if more than one does."""
-        judged = int((~self.fixed).sum())
+        """Return how many of the deciding quantities share a finding, if more than one does."""
+        judged = int((self.decides & ~self.fixed).sum())
         return f" (the worst of {count} such quantities among {judged})" if count > 1 else ""
 
 

@@ -20,6 +20,7 @@ from ..newdata import read_new, read_target
 from . import mixtures, quantiles, sampling, scores, tables
 from .draws import Draws, Labels
 from .mixtures import MixtureDraws
+from .saving import save
 from .status import FitStatus
 
 
@@ -196,8 +197,6 @@ class Fit:
 
     def save(self, path: Any) -> None:
         """Save as netCDF with a JSON specification inside; ``bm.load`` reads it back."""
-        from ..storage import save
-
         save(self, path)
 
     def __repr__(self) -> str:

@@ -6,9 +6,9 @@ and only those not yet found are worked on.
 
 A search starts between bounds that hold for every distribution (Cantelli's inequality), at the root for
 one draw in sixteen, which was found in the same way. It then takes inverse Hermite steps (Newton's at
-first), built on F and its density at the latest two points, of order about 2.7; any step that leaves the
-bracket or does not halve the one before is replaced by a bisection. Late bisections halve the number of
-floating-point numbers in the bracket, so a search always ends.
+first), built on F and its density at the latest two points, of order about 2.7; a step that leaves the
+bracket is replaced by a bisection. From `PATIENCE` evaluations on every second one halves the number of
+floating-point numbers in the bracket, of which there are fewer than 2^64, so a search always ends.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from bayes_moe.posterior.mixtures import (
 TOLERANCE = 1e-10
 """Largest |F(x) − q| that counts as found, for levels between 0.01 and 0.99."""
 
-HALVINGS = 40
-"""Evaluations after which only floating-point bisections are made."""
+PATIENCE = 20
+"""Evaluations after which every second one bisects by counting floating-point numbers."""
 
 THINNING = 16
 """One draw in so many gives the start of a search on all draws."""
@@ -171,7 +171,6 @@ def _roots(m: MixtureDraws, levels: Floats) -> Floats:
         high_seen=unseen,
         unbounded=unbounded.ravel(),
         x=start.ravel(),
-        step=np.full(low.size, np.inf),
         last_x=none,
         last_cdf=none,
         last_density=none,
@@ -192,7 +191,6 @@ class _Search:
     high_seen: NDArray[np.bool_]
     unbounded: NDArray[np.bool_]
     x: Floats
-    step: Floats
     last_x: Floats
     last_cdf: Floats
     last_density: Floats
@@ -240,23 +238,22 @@ def _found(m: MixtureDraws, search: _Search) -> Floats:
         excess = cdf - search.level
         search = search.narrowed(excess).reopened()
         proposed = _hermite(search, cdf, density)
-        good = (proposed > search.low) & (proposed < search.high)
-        good &= np.abs(proposed - search.x) <= 0.5 * search.step
+        inside = (proposed > search.low) & (proposed < search.high)
 
         near = np.isnan(cdf) | (np.abs(excess) <= _tolerance(search.level))
         done = near | search.closed()
         # A last step costs nothing; where the density has settled it leaves only rounding.
-        settled = good & (np.abs(density - search.last_density) <= 0.1 * density)
+        settled = inside & (np.abs(density - search.last_density) <= 0.1 * density)
+        settled &= np.abs(proposed - search.x) <= np.abs(search.last_x - search.x)
         answer = np.where(near, np.where(settled, proposed, search.x), search.high)
         result[search.pair[done]] = np.where(np.isnan(cdf), np.nan, answer)[done]
 
-        late = evaluations > HALVINGS
+        late = evaluations > PATIENCE
         middle = _halfway(search.low, search.high, search.unbounded | late)
-        following = np.where(good & (not late), proposed, middle)
+        stepping = inside & (not late or evaluations % 2 == 0)
         search = replace(
             search,
-            x=following,
-            step=np.abs(following - search.x),
+            x=np.where(stepping, proposed, middle),
             last_x=search.x,
             last_cdf=cdf,
             last_density=density,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import signal, stats
 
 from bayes_moe.errors import InputError
+from bayes_moe.posterior.chain_checks import RULES
 from bayes_moe.posterior.diagnose import Severity, Verdict, psis_khat, sampling_verdict, severity
 
 Array = NDArray[np.float64]
@@ -371,8 +372,27 @@ def test_a_declared_constant_that_differs_between_chains_fails() -> None:
     quantities = with_density(healthy(25)).assign(used=(("chain", "draw"), levels))
     verdict = sampling_verdict(quantities, NOTHING, None, fixed=("used",))
     assert not verdict.converged
-    assert "r_hat" not in codes(verdict)
     assert "used" in message(verdict, "not_finite")
+
+
+def test_chains_that_step_once_together_fail() -> None:
+    step = np.repeat([[0.0, 1.0]] * 4, 500, axis=1)  # every half chain is constant: R-hat has no upper end
+    quantities = with_density(healthy(25)).assign(step=(("chain", "draw"), step))
+    verdict = sampling_verdict(quantities, NOTHING, None)
+    assert not verdict.converged
+    assert codes(verdict) & {"r_hat", "not_finite"}
+    assert len(str(verdict)) < 1000
+
+
+def test_a_figure_that_is_not_finite_is_left_to_its_own_notice() -> None:
+    figures = np.array([np.nan, np.inf, 1.02, 1.01, 1.0099])
+    assert RULES["r_hat"].broken(figures).tolist() == [False, False, True, True, False]
+    assert RULES["ess_bulk"].broken(np.array([np.nan, -np.inf, 399.9, 400.0])).tolist() == [
+        False,
+        False,
+        True,
+        False,
+    ]
 
 
 def test_a_declared_count_that_sometimes_rests_is_judged_by_its_figures() -> None:

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from bayes_moe.errors import InputError
+from bayes_moe.posterior import sampling
 from bayes_moe.posterior.sampling import sample
 from tests.posterior.doubles import GAMMA, Arrays, NormalOrLaplace, log_softmax, normal_arrays, oracle
 
@@ -93,6 +94,10 @@ def test_a_shut_gate_is_never_taken(shut: list[int]) -> None:
     arrays.parameters["mu"][..., shut] = np.nan
     drawn = sample(arrays.mixture(), 2_000, np.random.default_rng(50))
     assert set(np.unique(drawn)) == set(range(4)) - set(shut)
+
+
+def test_the_number_zero_falls_to_the_first_open_gate() -> None:
+    assert sampling._pick(np.array([[[0.0, 0.4, 0.6]]]), np.zeros((1, 1))).tolist() == [[1]]
 
 
 @pytest.mark.parametrize("size", [3, 40, 400])

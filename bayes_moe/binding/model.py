@@ -1,0 +1,252 @@
+"""The PyMC model of a mixture of experts.
+
+Free variables live on the standardised scale, in the order of `Parameters`; y is observed in the user's units;
+coefficients in the user's units are deterministics. The table enters raw, and standardising it and computing the
+bases is part of the graph, so that ``pm.set_data`` predicts at new rows. Lengths, and every number that data or
+priors bring, are shared variables: the graph depends on the structure of the model alone, and code compiled for
+one data set serves all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
+from pytensor.tensor.variable import TensorVariable
+
+from ..data import Data
+from ..families import Family, Normal, Parameter, Role
+from ..gates import Free
+from ..graph.mixing import mix_log_densities, normal_mixture
+from ..mixture import MixtureOfExperts
+from .describe import feature_names, user_coords
+from .design import Design
+from .parameters import ExpertTerm, Parameters
+
+
+def build_model(model: MixtureOfExperts, design: Design, parameters: Parameters, data: Data) -> pm.Model:
+    """Return ``model`` on training data as a PyMC model.
+
+    Parameters
+    ----------
+    model
+        The specification.
+    design, parameters
+        Its design columns and the layout of its free variables.
+    data
+        The checked training data.
+    """
+    family = model.experts[0].family
+    with pm.Model(coords=_coords(design, parameters, data)) as built:
+        table = pm.Data("X", data.table.values, dims=("obs", "column"))
+        observed = pm.Data("y_data", data.y, dims="obs")
+        weights = [pm.Data("weights", data.weights, dims="obs")] if data.weighted else []
+        variables = {free.name: _declare(free) for free in parameters.free}
+        predictors = _Predictors(design, parameters, variables, built.dim_lengths["expert"])
+        columns = _design_columns(design, table)
+        units = (_shared(design.scaling.y_center), _shared(design.scaling.y_scale))
+        predicted = [predictors.at(parameter, columns) for parameter in family.parameters]
+        _observe(family, (predictors.logits(columns), *predicted), (*units, *weights), observed)
+        predictors.report()
+    return built
+
+
+def _coords(design: Design, parameters: Parameters, data: Data) -> dict[str, Sequence[Any]]:
+    """Return the coordinates of data, free variables and reported coefficients."""
+    coords: dict[str, Sequence[Any]] = {"obs": data.rows, "column": data.table.names}
+    coords.update(user_coords(parameters, design))
+    for term in parameters.terms:
+        for dim in (dim for free in term.free for dim in free.dims):
+            coords.setdefault(dim, term.experts if dim.startswith("expert") else term.term.basis.names)
+    return coords
+
+
+def _declare(free: Free) -> TensorVariable:
+    """Declare one free variable; its prior's numbers are shared data."""
+    scale = np.asarray(free.scale, dtype=float)
+    if free.zero_sum:
+        # experts are exchangeable: the scale has one number for all of them
+        shape = (*(None for _ in scale.shape[:-1]), 1)[: scale.ndim]
+        return pm.ZeroSumNormal(free.name, sigma=pytensor.shared(scale, shape=shape), dims=free.dims)
+    return pm.Normal(free.name, mu=_shared(free.loc), sigma=_shared(scale), dims=free.dims or None)
+
+
+def _shared(value: Any) -> TensorVariable:
+    """Return numbers as a shared variable of unknown lengths."""
+    return pytensor.shared(np.asarray(value))
+
+
+def _numbers_shared(record: Any) -> dict[str, Any]:
+    """Return the numbers among a dataclass's fields as shared variables; counts and flags are structure."""
+    out: dict[str, Any] = {}
+    for field in fields(record):
+        value = getattr(record, field.name)
+        if isinstance(value, float | np.ndarray):
+            out[field.name] = _shared(value)
+        elif isinstance(value, tuple) and value and all(isinstance(item, float | np.ndarray) for item in value):
+            out[field.name] = tuple(_shared(item) for item in value)
+    return out
+
+
+def _design_columns(design: Design, table: TensorVariable) -> TensorVariable:
+    """Return the design matrix (rows, P) at rows of the raw table, as `Design.matrix` does for arrays."""
+    scaling = design.scaling
+    standardised = (table - _shared(scaling.x_center)) / _shared(scaling.x_scale)
+    columns = [pt.ones((table.shape[0], 1))]
+    for basis, keep in zip(design.bases, design.keep, strict=True):
+        if len(keep):
+            blocks = replace(basis, **_numbers_shared(basis)).blocks(standardised)  # type: ignore[type-var]
+            values = pt.concatenate(blocks, axis=1) if len(blocks) > 1 else blocks[0]
+            columns.append(values if len(keep) == len(basis.names) else values[:, _shared(keep)])
+    return pt.concatenate(columns, axis=1) if len(columns) > 1 else columns[0]
+
+
+@dataclass(frozen=True, eq=False)
+class _Predictors:
+    """Linear predictors and reported coefficients from the free variables.
+
+    Parameters
+    ----------
+    design, parameters
+        As for `build_model`.
+    variables
+        The free variables, by name.
+    experts
+        Number of experts K.
+    """
+
+    design: Design
+    parameters: Parameters
+    variables: dict[str, TensorVariable]
+    experts: TensorVariable
+
+    def logits(self, columns: TensorVariable) -> TensorVariable:
+        """Return the gate's unnormalised log weights (rows, K)."""
+        return columns @ (self._gate() @ _shared(_selection(self.parameters.gate_positions, self.design.width))).T
+
+    def at(self, parameter: Parameter, columns: TensorVariable) -> TensorVariable:
+        """Return the linear predictor of one parameter: (rows, K), or (K,) where it is the same for every row."""
+        terms = self._terms(parameter)
+        places = [_selection(term.term.positions, self.design.width) for term in terms]
+        if parameter.role is not Role.LOCATION and all(term.term.width == 0 for term in terms):
+            return self._stacked(terms, places)[:, 0]
+        return columns @ self._stacked(terms, places).T
+
+    def report(self) -> None:
+        """Register the coefficients in the user's units, as `user_coefficients` computes them."""
+        scaling = self.design.scaling
+        for parameter in dict.fromkeys(term.parameter for term in self.parameters.terms):
+            names = feature_names(self.parameters, parameter.name)
+            terms = self._terms(parameter)
+            zero = np.zeros(1 + len(names))
+            maps = []
+            for term in terms:
+                place = _selection([0, *(1 + names.index(name) for name in term.term.basis.names)], len(zero))
+                linear = term.term.basis.to_user().T @ place
+                maps.append(parameter.role.to_user(linear, 0.0, scaling.y_scale))
+                maps[-1] -= parameter.role.to_user(zero, 0.0, scaling.y_scale)
+            offset = parameter.role.to_user(zero, scaling.y_center, scaling.y_scale)
+            full = self._stacked(terms, maps) + _shared(offset)
+            if not names and parameter.logarithmic:
+                pm.Deterministic(parameter.name, pt.exp(full[:, 0]), dims="expert")
+            else:
+                self._register(parameter.predicted, f"{parameter.name}_feature", full, names)
+        if self.parameters.gate.free:
+            basis = self.design.gate.basis
+            self._register("gate", "gate_feature", self._gate() @ _shared(basis.to_user().T), basis.names)
+            for name, value in self._shared_gate().described(self.variables, pt).items():
+                pm.Deterministic(name, value)
+
+    @staticmethod
+    def _register(name: str, dim: str, full: TensorVariable, features: Sequence[str]) -> None:
+        pm.Deterministic(f"{name}_intercept", full[:, 0], dims="expert")
+        if features:
+            pm.Deterministic(f"{name}_slopes", full[:, 1:], dims=("expert", dim))
+
+    def _terms(self, parameter: Parameter) -> list[ExpertTerm]:
+        return [term for term in self.parameters.terms if term.parameter == parameter]
+
+    def _shared_gate(self) -> Any:
+        gate: Any = self.parameters.gate
+        return replace(gate, **{**_numbers_shared(gate), "experts": self.experts})
+
+    def _gate(self) -> TensorVariable:
+        values = [self.variables[free.name] for free in self.parameters.gate.free]
+        return self._shared_gate().coefficients(values, pt)
+
+    def _stacked(self, terms: Sequence[ExpertTerm], maps: Sequence[np.ndarray]) -> TensorVariable:
+        """Return the coefficients of all experts, in their order, each block through its own linear map."""
+        blocks = [self._block(term) @ _shared(matrix) for term, matrix in zip(terms, maps, strict=True)]
+        if len(blocks) == 1:
+            return blocks[0]
+        order = np.argsort([expert for term in terms for expert in term.experts])
+        return pt.concatenate(blocks, axis=0)[_shared(order)]
+
+    def _block(self, term: ExpertTerm) -> TensorVariable:
+        """Return the coefficients (experts of the block, 1 + p) on the term's own basis."""
+        pieces = [self.variables[free.name] for free in term.free]
+        if term.shared:
+            row = pt.concatenate([pieces[0][None], *pieces[1:]]) if len(pieces) > 1 else pieces[0][None]
+            return pt.ones((_shared(term.experts).shape[0], 1)) * row[None, :]
+        return pt.concatenate([pieces[0][:, None], *pieces[1:]], axis=1) if len(pieces) > 1 else pieces[0][:, None]
+
+
+def _selection(positions: Sequence[int] | np.ndarray, width: int) -> np.ndarray:
+    """Return the matrix that puts columns at their positions among ``width``."""
+    out = np.zeros((len(positions), width))
+    out[np.arange(len(positions)), positions] = 1.0
+    return out
+
+
+def _observe(
+    family: Family,
+    predictors: Sequence[TensorVariable],
+    units: Sequence[TensorVariable],
+    observed: TensorVariable,
+) -> None:
+    """Declare y: logits and linear predictors, then centre and scale of y and, when rows are weighted, weights."""
+    arity = len(predictors)
+
+    def logp(value: TensorVariable, *arguments: TensorVariable) -> TensorVariable:
+        center, scale, *weights = arguments[arity:]
+        log_density = _mixture(family, (value - center) / scale, *arguments[:arity]) - pt.log(scale)
+        # a row of weight zero is ignored whatever its density
+        return pt.switch(pt.eq(weights[0], 0.0), 0.0, weights[0] * log_density) if weights else log_density
+
+    def random(*arguments: np.ndarray, rng: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
+        center, scale = arguments[arity : arity + 2]
+        return center + scale * _draw(family, rng, size, *arguments[:arity])
+
+    pm.CustomDist(
+        "y",
+        *predictors,
+        *units,
+        logp=logp,
+        random=random,
+        signature=",".join(["(k)"] * arity + ["()"] * len(units)) + "->()",
+        observed=observed,
+        dims="obs",
+    )
+
+
+def _mixture(family: Family, y: TensorVariable, logits: TensorVariable, *predicted: TensorVariable) -> TensorVariable:
+    """Return the log density (rows,) of the mixture at standardised y."""
+    if isinstance(family, Normal):
+        return normal_mixture(logits, *predicted, y)
+    return mix_log_densities(logits, family.logpdf(y[:, None], *predicted))
+
+
+def _draw(
+    family: Family, rng: np.random.Generator, size: tuple[int, ...], logits: np.ndarray, *predicted: np.ndarray
+) -> np.ndarray:
+    """Draw a label from the gate, then standardised y from that expert."""
+    shape = (*size, logits.shape[-1])
+    label = np.argmax(logits + rng.gumbel(size=shape), axis=-1)[..., None]
+    chosen = [np.take_along_axis(np.broadcast_to(values, shape), label, axis=-1)[..., 0] for values in predicted]
+    names = [parameter.predicted for parameter in family.parameters]
+    return family.draw(rng, **dict(zip(names, chosen, strict=True)))

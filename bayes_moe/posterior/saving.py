@@ -1,0 +1,246 @@
+"""What a saved fit holds, and how a fit becomes a file.
+
+The file holds the groups of ``fit.idata`` as they are, and one group more, ``bayes_moe``: every array that the fit
+was made of, and a JSON text that says what they are. It is written from the fields of the fit's own classes, so
+that a new field is saved without a line more here.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import xarray as xr
+
+from ..container import read_file, write_file
+from ..data import Data
+from ..errors import Notice, SaveFileError
+from ..inference.outcome import Optimum, Outcome, Status
+from ..mixture import MixtureOfExperts
+from ..records import Arrays, Schema, parse_json, record, write_json
+from ..scaling import Scaling
+from ..specification import SPECIFICATIONS, Engine
+from ..tables import Table
+from .draws import Labels
+from .status import FitStatus
+
+FORMAT = 1
+"""Version of the file format; a change that older releases cannot read makes it one more."""
+
+_GROUP, _DOCUMENT = "bayes_moe", "document"
+_PACKAGES = ("bayes_moe", "numpy", "scipy", "pytensor", "pymc", "nutpie", "xarray", "h5netcdf")
+
+
+class Saveable(Protocol):
+    """What ``save`` asks of a fit."""
+
+    @property
+    def engine(self) -> Any:
+        """The engine that ran."""
+
+    @property
+    def model(self) -> MixtureOfExperts:
+        """The specification."""
+
+    @property
+    def data(self) -> Data:
+        """The checked training data."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the engine returned."""
+
+    @property
+    def labels(self) -> Labels:
+        """Permutations of the draws."""
+
+    @property
+    def status(self) -> FitStatus:
+        """The verdict."""
+
+    @property
+    def idata(self) -> xr.DataTree:
+        """Everything in ArviZ's schema."""
+
+
+@dataclass(frozen=True, eq=False)
+class SavedFit:
+    """A fit without what is made again from its parts.
+
+    Parameters
+    ----------
+    model, engine, data, outcome, labels, status
+        As in the fit. Of the engine's seed, the integer that it stood for; of the table, no pandas index.
+    versions
+        Releases it was written under, by package.
+    """
+
+    model: MixtureOfExperts
+    engine: Engine
+    data: Data
+    outcome: Outcome
+    labels: Labels
+    status: FitStatus
+    versions: Mapping[str, str]
+
+
+_RECORDS = (SavedFit, Data, Table, Scaling, Notice, Outcome, Optimum, Status, Labels, FitStatus)
+SCHEMA = Schema({**SPECIFICATIONS, **{kind.__name__: record(kind) for kind in _RECORDS}})
+
+
+def save(fit: Saveable, path: str | os.PathLike[str]) -> None:
+    """Save a fit as one netCDF file, which ``bm.load`` reads back to identical predictions.
+
+    The file is written beside its place, read back, compared and only then put there in one step.
+
+    Parameters
+    ----------
+    fit
+        Any fit.
+    path
+        Where to; any suffix will do. An existing file is replaced.
+
+    Raises
+    ------
+    SaveFileError
+        If the file cannot be written there, or does not give back what was written; the message names the path.
+    """
+    place = as_path(path, "save")
+    arrays: Arrays = {}
+    saved = SavedFit(
+        model=fit.model,
+        engine=_settled(fit.engine, fit.outcome),
+        data=replace(fit.data, table=replace(fit.data.table, index=None)),
+        outcome=fit.outcome,
+        labels=fit.labels,
+        status=fit.status,
+        versions={name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+    )
+    try:
+        document = write_json({"format": FORMAT, "fit": SCHEMA.encode(saved, arrays)})
+        check(SCHEMA.decode(parse_json(document)["fit"], SavedFit, arrays))
+    except SaveFileError as error:
+        raise SaveFileError(f"save: expected a whole fit for {str(place)!r}, got {error}") from error
+    if _GROUP in fit.idata.children:
+        raise SaveFileError(
+            f"save: expected a fit.idata without a group {_GROUP!r} for {str(place)!r}, got one → rename it"
+        )
+    groups = {node.path: node.to_dataset(inherit=False) for node in fit.idata.subtree}
+    write_file(place, xr.DataTree.from_dict(groups | {f"/{_GROUP}": _group(document, arrays)}))
+
+
+def read_saved(path: Path) -> tuple[SavedFit, xr.DataTree]:
+    """Return what a file holds: the parts of the fit, and its ``idata``.
+
+    Raises
+    ------
+    SaveFileError
+        If it is no whole file of ``save``, is of a later format, or its parts contradict each other.
+    """
+    tree = read_file(path)
+    try:
+        if _GROUP not in tree.children or _DOCUMENT not in tree[_GROUP].data_vars:
+            raise SaveFileError(f"expected a group {_GROUP!r} with a {_DOCUMENT!r}, got none: this is no saved fit")
+        group = tree[_GROUP].to_dataset()
+        text = parse_json(_text(group[_DOCUMENT]))
+        if not isinstance(text, dict) or text.keys() != {"format", "fit"} or not isinstance(text["format"], int):
+            raise SaveFileError("expected a format and a fit, got other entries")
+        _refuse_later(text)
+        arrays = {str(name): array.values for name, array in group.data_vars.items() if name != _DOCUMENT}
+        saved: SavedFit = SCHEMA.decode(text["fit"], SavedFit, arrays)
+        check(saved)
+    except SaveFileError as error:
+        raise SaveFileError(f"load: expected a file written by fit.save, got {str(path)!r}: {error}") from error
+    return saved, tree.drop_nodes(_GROUP)
+
+
+def as_path(path: object, verb: str) -> Path:
+    """Return a path from text or anything that stands for a path.
+
+    Raises
+    ------
+    SaveFileError
+        For anything else.
+    """
+    if isinstance(path, str | os.PathLike):
+        text = os.fspath(path)
+        if isinstance(text, str) and text:
+            return Path(text)
+    raise SaveFileError(f"{verb}: expected a path, got {path!r} → pass text such as 'fit.nc', or a pathlib.Path")
+
+
+def check(saved: SavedFit) -> None:
+    """Refuse parts that contradict each other or hold numbers that no fit has.
+
+    Raises
+    ------
+    SaveFileError
+        Naming the array.
+    """
+    data, outcome, labels = saved.data, saved.outcome, saved.labels
+    rows, columns = data.y.size, len(data.table.names)
+    _shaped("data.y", data.y, (rows,))
+    _shaped("data.table.values", data.table.values, (rows, columns))
+    _shaped("data.weights", data.weights, (rows,))
+    _shaped("data.rows", data.rows, (rows,))
+    if len(set(data.table.names)) < columns or not {*data.gate_columns, *data.dropped} <= {*data.table.names}:
+        raise SaveFileError("data.table.names: expected distinct names with those of gate and constant columns")
+    if len(data.scaling.x_center) != columns:
+        raise SaveFileError(f"data.scaling: expected {columns} columns, got {len(data.scaling.x_center)}")
+    if outcome.draws.ndim != 3:
+        raise SaveFileError(f"outcome.draws: expected 3 dimensions, got {outcome.draws.ndim}")
+    chains, draws, size = outcome.draws.shape
+    _shaped("outcome.draws", outcome.draws, (chains, draws, size))
+    if outcome.mode is not None:
+        _shaped("outcome.mode", outcome.mode, (size,))
+    for i, optimum in enumerate(outcome.optima):
+        _shaped(f"outcome.optima.{i}.q", optimum.q, (size,))
+    experts = len(saved.model.experts)
+    _shaped("labels.permutations", labels.permutations, (chains * draws, experts))
+    if not (np.sort(labels.permutations, axis=1) == np.arange(experts)).all():
+        raise SaveFileError(f"labels.permutations: expected permutations of {experts} experts, got other numbers")
+
+
+def _shaped(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
+    if array.shape != shape:
+        raise SaveFileError(f"{name}: expected shape {shape}, got {array.shape}")
+    if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
+        raise SaveFileError(f"{name}: expected finite numbers, got NaN, infinity or no numbers")
+
+
+def _settled(engine: Any, outcome: Outcome) -> Any:
+    """Return the engine with the integer its seed stood for: a generator has moved on, so it would not repeat the fit."""
+    if isinstance(engine.seed, np.random.Generator | np.random.SeedSequence):
+        return replace(engine, seed=int(outcome.facts["seed"]))
+    return engine
+
+
+def _group(document: str, arrays: Arrays) -> xr.Dataset:
+    """Return the arrays with their lengths as dimensions, and the text as characters, which any netCDF tool shows."""
+    values: dict[str, Any] = {
+        name: ([f"axis{axis}_{n}" for axis, n in enumerate(array.shape)], array) for name, array in arrays.items()
+    }
+    return xr.Dataset(values | {_DOCUMENT: ((), np.bytes_(document.encode()))})
+
+
+def _text(document: xr.DataArray) -> bytes:
+    if document.ndim != 0 or document.dtype.kind != "S":
+        raise SaveFileError(f"expected a text as {_DOCUMENT!r}, got {document.dtype} of {document.ndim} dimensions")
+    return bytes(document.item())
+
+
+def _refuse_later(text: Mapping[str, Any]) -> None:
+    if text["format"] == FORMAT:
+        return
+    fit = text["fit"] if isinstance(text["fit"], dict) else {}
+    versions = fit.get("versions") if isinstance(fit.get("versions"), dict) else {}
+    raise SaveFileError(
+        f"expected format {FORMAT}, got {text['format']!r}, written by bayes_moe {versions.get('bayes_moe', '?')!r} → "
+        "load it with that release or a later one"
+    )

@@ -1,0 +1,55 @@
+"""Saved fits: written by ``save``, read by ``load``."""
+
+from __future__ import annotations
+
+import os
+
+from .binding.bind import bind
+from .errors import SaveFileError, SpecError
+from .posterior.fit import Fit
+from .posterior.saving import as_path, read_saved, save
+
+__all__ = ["load", "save"]
+
+
+def load(path: str | os.PathLike[str]) -> Fit:
+    """Return a fit that ``fit.save`` wrote, with identical predictions.
+
+    The file is read whole and closed, so that it may be replaced while the fit lives. Nothing in it is ever run.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Raises
+    ------
+    SaveFileError
+        If there is no such file, it is damaged, changed, of another kind or of a later format; the message names the
+        path.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import bayes_moe as bm
+    >>> data = bm.datasets.two_lines(100, seed=1)
+    >>> fit = bm.fit(bm.MixtureOfExperts(2), data.X, data.y, bm.EM(starts=4, seed=1), progress=False)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     fit.save(Path(folder, "fit.nc"))
+    ...     again = bm.load(Path(folder, "fit.nc"))
+    >>> again.predict(data.X).identical(fit.predict(data.X))
+    True
+    """
+    place = as_path(path, "load")
+    saved, idata = read_saved(place)
+    try:
+        bound = bind(saved.model, saved.data)
+    except SpecError as error:
+        raise SaveFileError(f"load: expected a file written by fit.save, got {str(place)!r}: {error}") from error
+    if saved.outcome.draws.shape[-1] != bound.parameters.size:
+        raise SaveFileError(
+            f"load: expected outcome.draws of {bound.parameters.size} values in {str(place)!r}, as its model has, got "
+            f"{saved.outcome.draws.shape[-1]} → take a copy that is whole"
+        )
+    return Fit(saved.engine, bound, saved.outcome, saved.labels, saved.status, idata)
