@@ -67,13 +67,12 @@ def _coords(design: Design, parameters: Parameters, data: Data) -> dict[str, Seq
 
 
 def _declare(free: Free) -> TensorVariable:
-    """Declare one free variable; its prior's numbers are shared data."""
-    scale = np.asarray(free.scale, dtype=float)
+    """Declare one free variable; the numbers of its prior are data, which ``pm.set_data`` can change."""
     if free.zero_sum:
-        # experts are exchangeable: the scale has one number for all of them
-        shape = (*(None for _ in scale.shape[:-1]), 1)[: scale.ndim]
-        return pm.ZeroSumNormal(free.name, sigma=pytensor.shared(scale, shape=shape), dims=free.dims)
-    return pm.Normal(free.name, mu=_shared(free.loc), sigma=_shared(scale), dims=free.dims or None)
+        return pm.ZeroSumNormal(free.name, dims=free.dims)
+    name = free.name.removesuffix("_z")
+    loc, scale = pm.Data(f"{name}_loc", free.loc), pm.Data(f"{name}_scale", free.scale)
+    return pm.Normal(free.name, mu=loc, sigma=scale, dims=free.dims or None)
 
 
 def _shared(value: Any) -> TensorVariable:

@@ -113,7 +113,7 @@ class Weighed:
     @property
     def log_ratios(self) -> np.ndarray:
         """Logs of the importance ratios (draws,)."""
-        return self.log_p - self.log_q
+        return np.asarray(self.log_p - self.log_q)
 
     @property
     def sample_stats(self) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Laplace's approximation: the Gaussian that has the posterior's mode and curvature there."""
+"""Laplace's approximation: a Gaussian at the mode, with the posterior's own curvature."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ..errors import InterruptedFit, Notice, NumericalError
 from ..log_density import LogDensity
 from .importance import KHAT_LIMIT, psis_khat, weigh
 from .mode import find_mode
+from .nested import Drawn, Scaled, nested_draws
 from .outcome import Outcome, Status
 from .progress import Report
 from .settings import Seed, check_seed, generator, settle_seed, whole
@@ -24,7 +25,8 @@ class Laplace:
     """Approximate the posterior by a Gaussian at its mode.
 
     ``q ~ Normal(θ̂, H⁻¹)`` with the mode θ̂, found by EM, and the exact Hessian H of the negative log posterior
-    there. The evidence is ``log p(y, θ̂) + ½ d log 2π − ½ log |H|``.
+    there. The evidence is ``log p(y, θ̂) + ½ d log 2π − ½ log |H|``. Where a learned scale multiplies other values,
+    as the default gate's does, the scale is integrated on a grid, and this holds for the rest given the scale.
 
     Parameters
     ----------
@@ -48,6 +50,7 @@ class Laplace:
     References
     ----------
     Tierney and Kadane (1986), Accurate approximations for posterior moments and marginal densities, JASA 81.
+    Rue, Martino and Chopin (2009), Approximate Bayesian inference by nested Laplace approximations, JRSS B 71.
 
     Examples
     --------
@@ -86,20 +89,30 @@ class Laplace:
             If the Hessian at the mode is not positive definite.
         """
         seed = settle_seed(self.seed)
+        rng = generator(seed, _DRAWS_ROLE)
         with np.errstate(all="ignore"):
             found = find_mode("Laplace", density, start, self.starts, seed, report)
-            mode, value = found.draws[0, 0], found.optima[0].log_posterior
+            mode = found.draws[0, 0]
             root, log_spread = _root(-density.hessian(mode))
-            normal = generator(seed, _DRAWS_ROLE).standard_normal((self.draws, density.size))
-            log_q = -0.5 * (np.sum(normal**2, axis=1) + density.size * _LOG_2PI) - log_spread
-            weighed = weigh(density, mode + normal @ root.T, log_q)
+            drawn, whole_way = None, found.status is not Status.INTERRUPTED
+            try:
+                if whole_way and isinstance(density, Scaled) and density.scale is not None:
+                    spread = float(np.linalg.norm(root[density.scale]))
+                    drawn = nested_draws(density, density.scale, mode, spread, self.draws, rng)
+            except KeyboardInterrupt:
+                whole_way = False
+            nested = drawn is not None
+            if drawn is None:
+                value = found.optima[0].log_posterior
+                drawn = _gaussian_draws(mode, value, root, log_spread, rng.standard_normal((self.draws, len(mode))))
+            weighed = weigh(density, drawn.q, drawn.log_q)
         if not len(weighed.q):
             raise InterruptedFit("Laplace was interrupted before its first draw → call fit again")
         k_hat = psis_khat(weighed.log_ratios)
         notices = (*found.notices, *_unreliable(k_hat))
         return Outcome(
             draws=weighed.q[None],
-            status=_status(found, notices, complete=weighed.complete),
+            status=_status(found, notices, complete=whole_way and weighed.complete),
             notices=notices,
             mode=mode,
             optima=found.optima,
@@ -109,10 +122,19 @@ class Laplace:
             facts={
                 **found.facts,
                 "seed": seed,
-                "log_evidence": value + 0.5 * density.size * _LOG_2PI + log_spread,
+                "approximation": "nested" if nested else "gaussian",
+                "log_evidence": drawn.log_evidence,
                 "k_hat": k_hat,
             },
         )
+
+
+def _gaussian_draws(
+    mode: np.ndarray, value: float, root: np.ndarray, log_spread: float, normal: np.ndarray
+) -> Drawn:
+    """Return draws from the Gaussian at the mode."""
+    log_q = -0.5 * (np.sum(normal**2, axis=1) + len(mode) * _LOG_2PI) - log_spread
+    return Drawn(mode + normal @ root.T, log_q, value + 0.5 * len(mode) * _LOG_2PI + log_spread)
 
 
 def _root(precision: np.ndarray) -> tuple[np.ndarray, float]:
@@ -142,7 +164,7 @@ def _unreliable(k_hat: float) -> tuple[Notice, ...]:
     return (
         Notice(
             "laplace_unreliable",
-            f"The posterior is not close to the Gaussian at its mode (PSIS k-hat {k_hat:.2f}, limit {KHAT_LIMIT}): "
+            f"The posterior is not close to the Gaussian of its mode and curvature (PSIS k-hat {k_hat:.2f}, limit {KHAT_LIMIT}): "
             "intervals, tails and the evidence of these approximate draws may be wrong. Use bm.NUTS(), or bm.ADVI() "
             "for a better approximation.",
         ),
