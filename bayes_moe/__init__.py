@@ -1,5 +1,6 @@
 """Bayesian mixtures of experts: EM, Laplace, ADVI and NUTS on one log density."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import datasets, priors
@@ -77,12 +78,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "plots":
         try:
-            import matplotlib  # noqa: F401 - only to find out whether the extra is there
+            import_module("matplotlib")
         except ImportError as error:
             raise MissingExtraError(
                 "bm.plots needs matplotlib, which is not installed → pip install 'bayes_moe[plots]'"
             ) from error
-        from importlib import import_module
-
         return import_module(".plots", __name__)
     raise AttributeError(f"module 'bayes_moe' has no attribute {name!r}")

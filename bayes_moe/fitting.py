@@ -25,7 +25,8 @@ from .posterior.judge import judge
 from .posterior.tree import make_tree
 from .scaling import Scaling
 
-Engine = EM | Laplace | ADVI | NUTS
+type Engine = EM | Laplace | ADVI | NUTS
+_ENGINES = (EM, Laplace, ADVI, NUTS)
 
 
 def fit(
@@ -139,7 +140,7 @@ def _check(model: object, engine: object) -> None:
         raise SpecError(
             f"model: expected a bm.MixtureOfExperts, got {type(model).__name__} → e.g. bm.MixtureOfExperts(3)"
         )
-    if not isinstance(engine, Engine):
+    if not isinstance(engine, _ENGINES):
         raise SpecError(
             f"engine: expected bm.EM(), bm.Laplace(), bm.ADVI() or bm.NUTS(), got {engine!r} → pass an instance"
         )

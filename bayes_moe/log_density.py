@@ -117,6 +117,10 @@ class Latent(LogDensity, Protocol):
         """
         ...
 
+    def settle(self, q: np.ndarray) -> np.ndarray:
+        """Return the point of highest prior among those with the same likelihood that a closed form reaches."""
+        ...
+
     def scene(self) -> Scene:
         """Return what starts are made from."""
         ...

@@ -77,10 +77,8 @@ class MixtureOfExperts:
         return tuple((expert, tuple(positions)) for expert, positions in found.items())
 
     def __repr__(self) -> str:
-        if len(self.blocks) == 1:
-            inside = f"[{self.experts[0]!r}] * {len(self.experts)}"
-        else:
-            inside = repr(list(self.experts))
+        one = len(self.blocks) == 1
+        inside = f"[{self.experts[0]!r}] * {len(self.experts)}" if one else repr(list(self.experts))
         return f"MixtureOfExperts({inside}, gate={self.gate!r})"
 
 

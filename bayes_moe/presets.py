@@ -66,4 +66,4 @@ def _flat_predictor(predictor: Predictor, parameter: Parameter) -> Predictor:
 def _with_priors(predictor: Predictor, intercept: Normal | None, slopes: Normal | LearnedScale) -> Predictor:
     if isinstance(predictor, Constant):
         return replace(predictor, intercept=intercept)
-    return replace(predictor, intercept=intercept, slopes=slopes)  # type: ignore[type-var, call-arg]
+    return replace(predictor, intercept=intercept, slopes=slopes)  # type: ignore[type-var]

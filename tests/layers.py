@@ -89,6 +89,7 @@ SLOW = (
     "bayes_moe.graph.mixing",
     "bayes_moe.binding.posterior_kernel",
     "bayes_moe.binding.model",
+    "bayes_moe.container.survey",
 )
 # `**` only where the keys are the names of a distribution's parameters.
 OPEN_KEYWORDS = {"predictors", "predicted"}

@@ -17,7 +17,7 @@ from ..graph.hessian import normal_hessian
 from ..log_density import Expectation, Scene
 from .describe import user_coefficients
 from .design import Design
-from .maximise import Statistics, maximise
+from .maximise import Statistics, maximise, settle
 from .parameters import Parameters
 from .rows import Rows, make_rows
 
@@ -84,7 +84,7 @@ class MixtureDensity:
 
     def log_likelihood(self, q: np.ndarray) -> float:
         """Return the weighted log likelihood, in the user's units of y."""
-        return self.logp(q) - self.log_prior(q)
+        return float(self.logp(q) - self.log_prior(q))
 
     def logp(self, q: np.ndarray) -> float:
         return self.logp_and_gradient(q)[0]
@@ -103,11 +103,14 @@ class MixtureDensity:
 
     def hessian(self, q: np.ndarray) -> np.ndarray:
         coefficients = self.parameters.coefficients(q)
-        inner, gradient = normal_hessian(coefficients, self.table, self.y, self.weights, self.experts)
-        jacobian = self.parameters.jacobian(q)
+        rows, columns = self.parameters.active
+        inner, slope = normal_hessian(coefficients, (rows, columns), self.table, self.y, self.weights)
+        jacobian = self.parameters.jacobian(q)[rows * self.design.width + columns]
+        gradient = np.zeros_like(coefficients)
+        gradient[rows, columns] = slope
         out = jacobian.T @ inner @ jacobian + self.parameters.curvature(q, gradient)
         out -= np.diag(1.0 / self.parameters.prior_scale**2)
-        return 0.5 * (out + out.T)
+        return np.asarray(0.5 * (out + out.T))
 
     def expand(self, q: np.ndarray) -> dict[str, np.ndarray]:
         return user_coefficients(self.parameters, self.design, q)
@@ -183,6 +186,9 @@ class MixtureDensity:
 
     def m_step(self, expectation: Expectation, *, damping: float = 1.0) -> np.ndarray:
         return maximise(self.parameters, expectation.q, expectation.statistics, damping=damping)
+
+    def settle(self, q: np.ndarray) -> np.ndarray:
+        return settle(self.parameters, q)
 
     def scene(self) -> Scene:
         return Scene(self.table[:, 1:], self.y, self.weights)

@@ -13,7 +13,6 @@ import numpy as np
 from ..families import Role
 from .parameters import ExpertTerm, Parameters
 
-
 _LONGEST_LOGIT = 4.0
 
 
@@ -66,6 +65,13 @@ def maximise(parameters: Parameters, q: np.ndarray, sums: Statistics, *, damping
             _constant_sigmas(parameters, term, sums, (square, cross, total), out)
     if damping > 0 and parameters.gate_start < parameters.size:
         out[parameters.gate_start :] += damping * _gate_newton(parameters, q, sums)
+    return settle(parameters, out)
+
+
+def settle(parameters: Parameters, q: np.ndarray) -> np.ndarray:
+    """Return q with the gate's values of highest prior among those with the same coefficients."""
+    out = q.copy()
+    out[parameters.gate_start :] = parameters.gate.settle(q[parameters.gate_start :])
     return out
 
 
@@ -165,26 +171,24 @@ def _varying_sigmas(
 
 
 def _gate_newton(parameters: Parameters, q: np.ndarray, sums: Statistics) -> np.ndarray:
-    """Return the Newton step of the gate's free values, all experts at once (no block-diagonal shortcut)."""
+    """Return the Newton step of the gate's coefficients, all experts at once (no block-diagonal shortcut).
+
+    The gate's scale rests during the step, which makes the problem concave; `BoundGate.settle` moves it afterwards.
+    """
     k, positions = parameters.experts, parameters.gate_positions
     inner = q[parameters.gate_start :]
+    width = len(positions)
+    used = (k - 1) * width
     # the blocks of two experts are symmetric themselves, being sums of phi phi'
     blocks = sums.pairs[:, _full_from_packed(parameters.width)[np.ix_(positions, positions)]]
-    hessian = blocks[_full_from_packed(k)]
-    curvature = hessian.transpose(0, 2, 1, 3).reshape(k * len(positions), -1)
-    jacobian = parameters.gate.jacobian(inner).reshape(k * len(positions), -1)
-    slope = sums.scores[:k, positions]
-    gradient = jacobian.T @ slope.ravel() - inner
-    matrix = jacobian.T @ curvature @ jacobian + np.eye(len(inner))
-    matrix -= parameters.gate.curvature(inner, slope)
-    try:
-        np.linalg.cholesky(matrix)
-        step = np.linalg.solve(matrix, gradient)
-    except np.linalg.LinAlgError:
-        values, vectors = np.linalg.eigh(matrix)
-        step = vectors @ ((vectors.T @ gradient) / np.maximum(np.abs(values), 1.0))
-    # a quadratic says little beyond a few units of the logits, or of the log scale; a gate that becomes a step
-    # may treble
+    curvature = blocks[_full_from_packed(k)].transpose(0, 2, 1, 3).reshape(k * width, -1)
+    jacobian = parameters.gate.jacobian(inner).reshape(k * width, -1)[:, :used]
+    matrix = jacobian.T @ curvature @ jacobian
+    matrix[np.diag_indices(used)] += 1.0
+    step = np.linalg.solve(matrix, jacobian.T @ sums.scores[:k, positions].ravel() - inner[:used])
+    # a quadratic says little beyond a few units of the logits; a gate that becomes a step may treble
     reach = max(_LONGEST_LOGIT, 2.0 * float(np.abs(sums.coefficients[:k, positions]).max()))
-    longest = max(float(np.abs(jacobian @ step).max()) / reach, float(np.abs(step[-1])))
-    return np.asarray(step / max(longest, 1.0))
+    longest = float(np.abs(jacobian @ step).max(initial=0.0)) / reach
+    out = np.zeros(len(inner))
+    out[:used] = step / max(longest, 1.0)
+    return out

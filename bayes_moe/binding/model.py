@@ -9,7 +9,7 @@ one data set serves all others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 import pymc as pm
 import pytensor
 import pytensor.tensor as pt
+from pytensor.graph.basic import Variable
 from pytensor.tensor.variable import TensorVariable
 
 from ..data import Data
@@ -31,6 +32,8 @@ from .parameters import ExpertTerm, Parameters
 
 def build_model(model: MixtureOfExperts, design: Design, parameters: Parameters, data: Data) -> pm.Model:
     """Return ``model`` on training data as a PyMC model.
+
+    The log density of a weighted row is multiplied by its weight, in PyMC's pointwise log likelihood too.
 
     Parameters
     ----------
@@ -58,7 +61,7 @@ def build_model(model: MixtureOfExperts, design: Design, parameters: Parameters,
 
 def _coords(design: Design, parameters: Parameters, data: Data) -> dict[str, Sequence[Any]]:
     """Return the coordinates of data, free variables and reported coefficients."""
-    coords: dict[str, Sequence[Any]] = {"obs": data.rows, "column": data.table.names}
+    coords: dict[str, Sequence[Any]] = {"obs": data.rows.tolist(), "column": data.table.names}
     coords.update(user_coords(parameters, design))
     for term in parameters.terms:
         for dim in (dim for free in term.free for dim in free.dims):
@@ -67,11 +70,14 @@ def _coords(design: Design, parameters: Parameters, data: Data) -> dict[str, Seq
 
 
 def _declare(free: Free) -> TensorVariable:
-    """Declare one free variable; the numbers of its prior are data, which ``pm.set_data`` can change."""
-    if free.zero_sum:
+    """Declare one free variable.
+
+    The numbers of its prior are registered data: PyMC takes other shared variables for ones that may have changed
+    since the draws were made, and warns of them when it predicts.
+    """
+    if free.zero_sum:  # standard normal, as everything that a gate declares
         return pm.ZeroSumNormal(free.name, dims=free.dims)
-    name = free.name.removesuffix("_z")
-    loc, scale = pm.Data(f"{name}_loc", free.loc), pm.Data(f"{name}_scale", free.scale)
+    loc, scale = pm.Data(f"{free.name}_loc", free.loc), pm.Data(f"{free.name}_scale", free.scale)
     return pm.Normal(free.name, mu=loc, sigma=scale, dims=free.dims or None)
 
 
@@ -217,16 +223,16 @@ def _observe(
         # a row of weight zero is ignored whatever its density
         return pt.switch(pt.eq(weights[0], 0.0), 0.0, weights[0] * log_density) if weights else log_density
 
-    def random(*arguments: np.ndarray, rng: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
+    def dist(*arguments: TensorVariable) -> TensorVariable:
         center, scale = arguments[arity : arity + 2]
-        return center + scale * _draw(family, rng, size, *arguments[:arity])
+        return center + scale * _draw(family, arguments[-1], *arguments[:arity])
 
     pm.CustomDist(
         "y",
         *predictors,
         *units,
         logp=logp,
-        random=random,
+        dist=dist,
         signature=",".join(["(k)"] * arity + ["()"] * len(units)) + "->()",
         observed=observed,
         dims="obs",
@@ -236,16 +242,21 @@ def _observe(
 def _mixture(family: Family, y: TensorVariable, logits: TensorVariable, *predicted: TensorVariable) -> TensorVariable:
     """Return the log density (rows,) of the mixture at standardised y."""
     if isinstance(family, Normal):
-        return normal_mixture(logits, *predicted, y)
+        mu, log_sigma = predicted
+        return normal_mixture(logits, mu, log_sigma, y)
     return mix_log_densities(logits, family.logpdf(y[:, None], *predicted))
 
 
-def _draw(
-    family: Family, rng: np.random.Generator, size: tuple[int, ...], logits: np.ndarray, *predicted: np.ndarray
-) -> np.ndarray:
+def _draw(family: Family, size: Variable, logits: TensorVariable, *predicted: TensorVariable) -> TensorVariable:
     """Draw a label from the gate, then standardised y from that expert."""
-    shape = (*size, logits.shape[-1])
-    label = np.argmax(logits + rng.gumbel(size=shape), axis=-1)[..., None]
-    chosen = [np.take_along_axis(np.broadcast_to(values, shape), label, axis=-1)[..., 0] for values in predicted]
+    label = pm.Categorical.dist(logit_p=logits, size=size)
+    chosen = pt.eq(label[..., None], pt.arange(logits.shape[-1]))
+    own = [pt.switch(chosen, values, 0.0).sum(axis=-1) for values in predicted]
+    if isinstance(family, Normal):
+        return pm.Normal.dist(own[0], pt.exp(own[1]))
     names = [parameter.predicted for parameter in family.parameters]
-    return family.draw(rng, **dict(zip(names, chosen, strict=True)))
+
+    def random(*values: np.ndarray, rng: np.random.Generator, size: tuple[int, ...] | None) -> np.ndarray:  # noqa: ARG001
+        return family.draw(rng, **dict(zip(names, values, strict=True)))
+
+    return pm.CustomDist.dist(*own, random=random)

@@ -95,12 +95,12 @@ class Parameters:
     @cached_property
     def prior_loc(self) -> np.ndarray:
         """Prior mean of every entry of q."""
-        return _flat((np.broadcast_to(free.loc, free.value_shape) for free in self.free))
+        return _flat(np.broadcast_to(free.loc, free.value_shape) for free in self.free)
 
     @cached_property
     def prior_scale(self) -> np.ndarray:
         """Prior standard deviation of every entry of q."""
-        return _flat((np.broadcast_to(free.scale, free.value_shape) for free in self.free))
+        return _flat(np.broadcast_to(free.scale, free.value_shape) for free in self.free)
 
     @cached_property
     def gather(self) -> tuple[np.ndarray, np.ndarray]:
@@ -111,6 +111,16 @@ class Parameters:
             targets.append((rows[:, None] * self.width + term.term.positions[None, :]).ravel())
             sources.append(term.places.ravel())
         return np.concatenate(targets), np.concatenate(sources)
+
+    @cached_property
+    def active(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns of the coefficients that are not structurally zero."""
+        mask = np.zeros((self.rows, self.width), dtype=bool)
+        mask.ravel()[self.gather[0]] = True
+        if self.gate.free:
+            mask[: self.experts, self.gate_positions] = True
+        rows, columns = np.nonzero(mask)
+        return rows, columns
 
     def coefficients(self, q: np.ndarray) -> np.ndarray:
         """Return the coefficients (predictors, P): K gate rows, then K rows per parameter of the family."""

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-
-
 BLOCK_ROWS = 256
 """Rows of a block: K x 256 doubles of each temporary stay in the second cache for any usual K."""
 

@@ -86,6 +86,13 @@ class BoundGate(ABC):
     def curvature(self, q: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """Return the Hessian of <gradient, coefficients(q)>, (size, size); ``gradient`` is (K, 1 + p)."""
 
+    def settle(self, q: np.ndarray) -> np.ndarray:
+        """Return the unconstrained values of highest prior among those with the same coefficients.
+
+        Gates whose coefficients determine their values return ``q`` as it is.
+        """
+        return q
+
     @abstractmethod
     def described(self, values: Mapping[str, Any], functions: Any = np) -> dict[str, Any]:
         """Return further quantities worth reporting, from constrained free variables (draws, ...).

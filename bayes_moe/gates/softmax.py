@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import exp
 from typing import Any
 
 import numpy as np
@@ -188,7 +189,53 @@ class BoundSoftmax(BoundGate):
         assert out.shape[0] == inner * (1 + self.width) + 1
         return out
 
+    def settle(self, q: np.ndarray) -> np.ndarray:
+        # coefficients do not tell z from its scale: along that curve only the prior changes
+        if not self.scaled:
+            return q
+        intercept, slopes, t = self._split(q)
+        a = self.amplitudes(t)[0]
+        inner, outer = float(intercept @ intercept) * a**2, float(np.sum(slopes**2)) * exp(2 * self.spread * t)
+        best = _least(lambda s: self._settling(s, inner, outer), t)
+        out = q.copy()
+        out[: len(intercept)] *= a / self.amplitudes(best)[0]
+        out[len(intercept) : -1] *= exp(self.spread * (t - best))
+        out[-1] = best
+        return out
+
+    def _settling(self, t: float, inner: float, outer: float) -> tuple[float, float]:
+        """Return half the squared norm of the values that give the coefficients at scale t, and its derivative."""
+        shrunk = outer * exp(-2.0 * self.spread * t)
+        if self.fixed_intercept is not None:
+            level, change = inner / self.fixed_intercept**2, 0.0
+        else:
+            s2 = (self.total * exp(self.spread * t)) ** 2
+            level = inner * 3.24 / (1.0 + s2)
+            change = -level * self.spread * s2 / (1.0 + s2)
+        return 0.5 * (level + shrunk + t * t), change - self.spread * shrunk + t
+
     def described(self, values: Mapping[str, Any], functions: Any = np) -> dict[str, Any]:
         if not self.scaled:
             return {}
         return {"gate_scale": self.total * functions.exp(self.spread * values["gate_scale_z"])}
+
+
+def _least(function: Callable[[float], tuple[float, float]], start: float) -> float:
+    """Return where a function (value, derivative) is least between 0 and 40 or at ``start``, by secant steps."""
+    low, high = min(0.0, start) - 1.0, max(0.0, start) + 1.0
+    while function(low)[1] > 0:
+        low -= 2.0
+    while function(high)[1] < 0:
+        high += 2.0
+    at = start
+    slope = function(at)[1]
+    for _ in range(60):
+        low, high = (at, high) if slope < 0 else (low, at)
+        other, end = (high, function(high)[1]) if slope < 0 else (low, function(low)[1])
+        guess = at - slope * (other - at) / (end - slope) if end != slope else 0.5 * (low + high)
+        # keep away from the ends, so that the bracket shrinks on both sides
+        guess = min(max(guess, low + 0.05 * (high - low)), high - 0.05 * (high - low))
+        if abs(guess - at) < 1e-12 * (1.0 + abs(at)) or high - low < 1e-13 * (1.0 + abs(at)):
+            break
+        at, slope = guess, function(guess)[1]
+    return at if function(at)[0] <= function(start)[0] else start

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_CHUNK_ELEMENTS = 2_000_000
+_CHUNK_ELEMENTS = 200_000  # a chunk's products stay in the processor's cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,46 +56,57 @@ def normal_terms(eta: np.ndarray, y: np.ndarray, experts: int) -> RowTerms:
 
 
 def normal_hessian(
-    coefficients: np.ndarray, table: np.ndarray, y: np.ndarray, weights: np.ndarray, experts: int
+    coefficients: np.ndarray,
+    active: tuple[np.ndarray, np.ndarray],
+    table: np.ndarray,
+    y: np.ndarray,
+    weights: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the Hessian (3KP, 3KP) and gradient (3K, P) of the weighted log density in the coefficients.
+    """Return the Hessian (A, A) and gradient (A,) of the weighted log density in A coefficients.
 
     Parameters
     ----------
     coefficients
         (3K, P): gate logits, means and log sigmas on P design columns.
+    active
+        Rows and columns of the A coefficients that are not structurally zero.
     table, y, weights
         (n, P), (n,), (n,).
-    experts
-        Number of experts K.
     """
-    size = coefficients.size
-    hessian, gradient = np.zeros((size, size)), np.zeros_like(coefficients)
+    experts = coefficients.shape[0] // 3
+    size = len(active[0])
+    hessian, gradient = np.zeros((size, size)), np.zeros(size)
     step = max(64, _CHUNK_ELEMENTS // max(size, 1))
     for start in range(0, len(y), step):
         phi, w = table[start : start + step], weights[start : start + step]
         terms = normal_terms(phi @ coefficients.T, y[start : start + step], experts)
-        add_hessian(terms, phi, w, hessian, gradient)
+        add_hessian(terms, active, phi, w, hessian, gradient)
     return hessian, gradient
 
 
 def add_hessian(
-    terms: RowTerms, phi: np.ndarray, weights: np.ndarray, hessian: np.ndarray, gradient: np.ndarray
+    terms: RowTerms,
+    active: tuple[np.ndarray, np.ndarray],
+    phi: np.ndarray,
+    weights: np.ndarray,
+    hessian: np.ndarray,
+    gradient: np.ndarray,
 ) -> None:
-    """Add the rows' Hessian and gradient to ``hessian`` and ``gradient``."""
+    """Add the rows' Hessian and gradient in the active coefficients to ``hessian`` and ``gradient``."""
+    rows, columns = active
     r, g = terms.responsibilities, terms.gate
-    experts, width = r.shape[1], phi.shape[1]
+    experts = r.shape[1]
     v = np.concatenate([r, *(r * score for score in terms.scores)], axis=1)
     slope = v.copy()
     slope[:, :experts] -= g
-    gradient += (slope * weights[:, None]).T @ phi
-    rooted = phi * np.sqrt(weights)[:, None]
-    tall = (v[:, :, None] * rooted[:, None, :]).reshape(len(phi), -1)
-    hessian -= tall.T @ tall
-    tall = (g[:, :, None] * rooted[:, None, :]).reshape(len(phi), -1)
-    inner = experts * width
-    hessian[:inner, :inner] += tall.T @ tall
-    _add_own(hessian, _own_weights(terms), phi, weights, experts)
+    gradient += ((slope * weights[:, None]).T @ phi)[rows, columns]
+    rooted = np.ascontiguousarray((phi * np.sqrt(weights)[:, None]).T)
+    wide = np.ascontiguousarray(v.T)[rows] * rooted[columns]
+    hessian -= wide @ wide.T
+    gates = np.flatnonzero(rows < experts)
+    wide = np.ascontiguousarray(g.T)[rows[gates]] * rooted[columns[gates]]
+    hessian[np.ix_(gates, gates)] += wide @ wide.T
+    _add_own(hessian, active, _own_weights(terms), phi, weights)
 
 
 def _own_weights(terms: RowTerms) -> list[tuple[int, int, np.ndarray]]:
@@ -113,22 +124,25 @@ def _own_weights(terms: RowTerms) -> list[tuple[int, int, np.ndarray]]:
 
 def _add_own(
     hessian: np.ndarray,
+    active: tuple[np.ndarray, np.ndarray],
     own: Sequence[tuple[int, int, np.ndarray]],
     phi: np.ndarray,
     weights: np.ndarray,
-    experts: int,
 ) -> None:
-    width = phi.shape[1]
+    """Add the blocks that couple predictors of the same expert."""
+    rows, columns = active
+    width, experts = phi.shape[1], own[0][2].shape[1]
     upper = np.triu_indices(width)
     crosses = phi[:, upper[0]] * phi[:, upper[1]] * weights[:, None]
     sums = np.concatenate([values for _, _, values in own], axis=1).T @ crosses
     square = np.empty((len(sums), width, width))
     square[:, upper[0], upper[1]] = sums
     square[:, upper[1], upper[0]] = sums
-    view = hessian.reshape(hessian.shape[0] // width, width, hessian.shape[0] // width, width)
+    places = [np.flatnonzero(rows == row) for row in range(experts * (1 + max(a for a, _, _ in own)))]
     for index, (a, b, _) in enumerate(own):
         for k in range(experts):
-            block = square[index * experts + k]
-            view[a * experts + k, :, b * experts + k, :] += block
+            here, there = places[a * experts + k], places[b * experts + k]
+            block = square[index * experts + k][np.ix_(columns[here], columns[there])]
+            hessian[np.ix_(here, there)] += block
             if a != b:
-                view[b * experts + k, :, a * experts + k, :] += block
+                hessian[np.ix_(there, here)] += block.T

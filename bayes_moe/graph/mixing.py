@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.compile.mode import optdb
-from pytensor.gradient import DisconnectedType, disconnected_type, pullback
+from pytensor.gradient import DisconnectedType, disconnected_type, grad
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.replace import graph_replace
@@ -281,8 +281,8 @@ def _pull_back_explicit(inputs: Sequence[Variable], cotangents: Sequence[Variabl
     # inputs may depend on each other; fresh variables keep their derivatives apart
     fresh = [variable.type() for variable in inputs]
     derived = explicit_normal_mixing(*fresh)[1:]
-    pairs = [(f, c) for f, c in zip(derived, cotangents, strict=True) if _connected(c)]
-    found = pullback([f for f, _ in pairs], fresh, [c for _, c in pairs], disconnected_inputs="ignore")
+    products = [(d * c).sum() for d, c in zip(derived, cotangents, strict=True) if _connected(c)]
+    found = grad(pt.add(*products) if len(products) > 1 else products[0], fresh, disconnected_inputs="ignore")
     replaced: list[Variable] = graph_replace(found, dict(zip(fresh, inputs, strict=True)), strict=False)
     return replaced
 

@@ -27,7 +27,7 @@ class Ascent:
     history
         Value at the start and after every step; never falls.
     decrement
-        ``g' B g`` with the quasi-Newton inverse curvature B: twice the gain that the local quadratic still promises.
+        ``g' B g`` with the quasi-Newton inverse curvature B: twice the gain the local quadratic still promises.
     converged, interrupted
         Whether the decrement came below the tolerance; whether Ctrl-C ended it.
     """
@@ -98,9 +98,7 @@ def ascend(
     return Ascent(x, np.array(history), decrement, converged, interrupted)
 
 
-def _direction(
-    gradient: np.ndarray, memory: list[tuple[np.ndarray, np.ndarray]], curvature: np.ndarray
-) -> np.ndarray:
+def _direction(gradient: np.ndarray, memory: list[tuple[np.ndarray, np.ndarray]], curvature: np.ndarray) -> np.ndarray:
     """Return the quasi-Newton step by the two-loop recursion."""
     out = gradient.copy()
     factors = []

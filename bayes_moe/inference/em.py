@@ -97,7 +97,7 @@ class EM:
         expectation, trace = climb(density, q, self.max_iter, Gain(self.tol))
         iterations = len(trace)
         if density.size <= _NEWTON_SIZE:
-            certificate = newton(density, expectation.q)
+            certificate = newton(density, expectation.q, settle=density.settle)
         else:
             certificate = certify(density, expectation.q)
         trace.append(certificate.log_density)

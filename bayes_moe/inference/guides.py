@@ -1,7 +1,7 @@
 """Gaussian guides of variational inference: which Gaussians may stand for the posterior.
 
-A guide turns standard normal base draws ε into draws ``q = θ̂ + C m + A ε``. Mean and scale start at the mode and
-its curvature, ``C Cᵀ = H⁻¹``, and are measured in units of it: there the problem is nearly round.
+A guide turns standard normal base draws ε into draws ``q = θ̂ + C m + A ε``. Mean and scale start at the mode
+and its curvature, ``C Cᵀ = H⁻¹``, and are measured in units of it: there the problem is nearly round.
 """
 
 from __future__ import annotations
@@ -161,8 +161,8 @@ class FullRank(Guide):
             )
         if batch is not None and batch < 2 * size:
             raise SpecError(
-                f"ADVI.batch: expected at least {2 * size} draws for FullRank() over {size} values, got {batch} → "
-                "raise it, leave it out, or use MeanField()"
+                f"ADVI.batch: expected at least {2 * size} draws for FullRank() over {size} values, got {batch} "
+                "→ raise it, leave it out, or use MeanField()"
             )
 
 
@@ -190,9 +190,7 @@ class _BoundMeanField(BoundGuide):
 
     def draws(self, phi: np.ndarray, base: np.ndarray) -> np.ndarray:
         mean, log_scale = np.split(phi, 2)
-        return np.asarray(
-            self.anchor.mode + self.anchor.root @ mean + base * (self.scale * np.exp(log_scale))
-        )
+        return np.asarray(self.anchor.mode + self.anchor.root @ mean + base * (self.scale * np.exp(log_scale)))
 
     def pull_back(self, phi: np.ndarray, base: np.ndarray, gradients: np.ndarray) -> np.ndarray:
         _, log_scale = np.split(phi, 2)

@@ -1,8 +1,8 @@
 """Draws from an approximation, weighed against the density they approximate.
 
-Pareto-smoothed importance sampling says whether the draws can stand for the posterior: its k-hat estimates how
-heavy the tail of the ratios density / approximation is. It sees only what the draws reach: another mode that no
-draw comes near leaves k-hat as it is.
+Pareto-smoothed importance sampling says whether the draws can stand for the posterior: its k-hat estimates
+how heavy the tail of the ratios density / approximation is. It sees only what the draws reach: another mode that
+no draw comes near leaves k-hat as it is.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def smooth(log_ratios: ArrayLike) -> Smoothed:
     Parameters
     ----------
     log_ratios
-        Logs at independent draws from the approximation, of any shape, up to a constant; -inf is a ratio of 0.
+        Logs at independent draws from the approximation, of any shape, up to a constant; -inf is a ratio of
+        0.
 
     References
     ----------

@@ -24,9 +24,10 @@ _LOG_2PI = float(np.log(2.0 * np.pi))
 class Laplace:
     """Approximate the posterior by a Gaussian at its mode.
 
-    ``q ~ Normal(θ̂, H⁻¹)`` with the mode θ̂, found by EM, and the exact Hessian H of the negative log posterior
-    there. The evidence is ``log p(y, θ̂) + ½ d log 2π − ½ log |H|``. Where a learned scale multiplies other values,
-    as the default gate's does, the scale is integrated on a grid, and this holds for the rest given the scale.
+    ``q ~ Normal(θ̂, H⁻¹)`` with the mode θ̂, found by EM, and the exact Hessian H of the negative log
+    posterior there. The evidence is ``log p(y, θ̂) + ½ d log 2π − ½ log |H|``. Where a learned scale multiplies
+    other values, as the default gate's does, this holds for the rest given the scale, which is integrated on
+    a grid.
 
     Parameters
     ----------
@@ -69,9 +70,7 @@ class Laplace:
         if self.starts is not None:
             whole("Laplace", "starts", self.starts, 1, 100_000)
 
-    def run(
-        self, density: LogDensity, *, start: np.ndarray | None = None, report: Report | None = None
-    ) -> Outcome:
+    def run(self, density: LogDensity, *, start: np.ndarray | None = None, report: Report | None = None) -> Outcome:
         """Return independent draws from the approximation.
 
         Parameters
@@ -87,24 +86,22 @@ class Laplace:
         ------
         NumericalError
             If the Hessian at the mode is not positive definite.
+        InterruptedFit
+            If an interrupt came before the first draw.
         """
         seed = settle_seed(self.seed)
-        rng = generator(seed, _DRAWS_ROLE)
         with np.errstate(all="ignore"):
             found = find_mode("Laplace", density, start, self.starts, seed, report)
-            mode = found.draws[0, 0]
-            root, log_spread = _root(-density.hessian(mode))
-            drawn, whole_way = None, found.status is not Status.INTERRUPTED
+            interrupted = found.status is Status.INTERRUPTED
+            rng = generator(seed, _DRAWS_ROLE)
+            curvature = _Curvature.at(found.draws[0, 0], density)
+            drawn = None
             try:
-                if whole_way and isinstance(density, Scaled) and density.scale is not None:
-                    spread = float(np.linalg.norm(root[density.scale]))
-                    drawn = nested_draws(density, density.scale, mode, spread, self.draws, rng)
+                drawn = None if interrupted else _nested(density, curvature, self.draws, rng)
             except KeyboardInterrupt:
-                whole_way = False
-            nested = drawn is not None
-            if drawn is None:
-                value = found.optima[0].log_posterior
-                drawn = _gaussian_draws(mode, value, root, log_spread, rng.standard_normal((self.draws, len(mode))))
+                interrupted = True
+            kind = "gaussian" if drawn is None else "nested"
+            drawn = drawn or _gaussian(curvature, found.optima[0].log_posterior, self.draws, rng)
             weighed = weigh(density, drawn.q, drawn.log_q)
         if not len(weighed.q):
             raise InterruptedFit("Laplace was interrupted before its first draw → call fit again")
@@ -112,9 +109,9 @@ class Laplace:
         notices = (*found.notices, *_unreliable(k_hat))
         return Outcome(
             draws=weighed.q[None],
-            status=_status(found, notices, complete=whole_way and weighed.complete),
+            status=_status(found, notices, interrupted=interrupted or not weighed.complete),
             notices=notices,
-            mode=mode,
+            mode=found.mode,
             optima=found.optima,
             history=found.history,
             table=found.table,
@@ -122,40 +119,63 @@ class Laplace:
             facts={
                 **found.facts,
                 "seed": seed,
-                "approximation": "nested" if nested else "gaussian",
+                "approximation": kind,
                 "log_evidence": drawn.log_evidence,
                 "k_hat": k_hat,
             },
         )
 
 
-def _gaussian_draws(
-    mode: np.ndarray, value: float, root: np.ndarray, log_spread: float, normal: np.ndarray
-) -> Drawn:
-    """Return draws from the Gaussian at the mode."""
-    log_q = -0.5 * (np.sum(normal**2, axis=1) + len(mode) * _LOG_2PI) - log_spread
-    return Drawn(mode + normal @ root.T, log_q, value + 0.5 * len(mode) * _LOG_2PI + log_spread)
+@dataclass(frozen=True, eq=False)
+class _Curvature:
+    """A mode, a root ``L⁻ᵀ`` of its covariance with ``H = L Lᵀ``, and log |L⁻¹|."""
 
+    mode: np.ndarray
+    root: np.ndarray
+    log_spread: float
 
-def _root(precision: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return a root of the covariance, ``L⁻ᵀ`` of ``precision = L Lᵀ``, and the log of its determinant."""
-    if not np.all(np.isfinite(precision)):
-        raise NumericalError(
-            "Laplace: expected a finite Hessian at the mode, got NaN or infinity → use bm.NUTS(), or look at the data"
-        )
-    smallest = float(np.linalg.eigvalsh(precision)[0]) if len(precision) else np.inf
-    try:
+    @staticmethod
+    def at(mode: np.ndarray, density: LogDensity) -> _Curvature:
+        precision = -density.hessian(mode)
+        if not np.all(np.isfinite(precision)):
+            raise NumericalError(
+                "Laplace: expected a finite Hessian at the mode, got NaN or infinity → use bm.NUTS(), or look at "
+                "the data"
+            )
+        smallest = float(np.linalg.eigvalsh(precision)[0])
         if not smallest > 0:
-            raise np.linalg.LinAlgError
-        factor = np.linalg.cholesky(precision)
-    except np.linalg.LinAlgError:
-        raise NumericalError(
-            "Laplace: expected a positive definite Hessian of the negative log posterior at the mode, got a smallest "
-            f"eigenvalue of {smallest:.3g}, so the point is no maximum → raise starts, give it another start, or use "
-            "bm.NUTS(), which needs none"
-        ) from None
-    root = solve_triangular(factor, np.eye(len(factor)), lower=True).T
-    return np.asarray(root), float(-np.sum(np.log(np.diag(factor))))
+            raise _no_maximum(smallest)
+        try:
+            factor = np.linalg.cholesky(precision)
+        except np.linalg.LinAlgError:
+            raise _no_maximum(smallest) from None
+        root = solve_triangular(factor, np.eye(len(factor)), lower=True).T
+        return _Curvature(mode, np.asarray(root), float(-np.sum(np.log(np.diag(factor)))))
+
+
+def _no_maximum(smallest: float) -> NumericalError:
+    return NumericalError(
+        "Laplace: expected a positive definite Hessian of the negative log posterior at the mode, got a smallest "
+        f"eigenvalue of {smallest:.3g}: the point is no maximum → raise starts, give another start, or use "
+        "bm.NUTS(), which needs none"
+    )
+
+
+def _gaussian(curvature: _Curvature, value: float, count: int, rng: np.random.Generator) -> Drawn:
+    """Return draws from the Gaussian at the mode."""
+    size = len(curvature.mode)
+    normal = rng.standard_normal((count, size))
+    log_q = -0.5 * (np.sum(normal**2, axis=1) + size * _LOG_2PI) - curvature.log_spread
+    evidence = value + 0.5 * size * _LOG_2PI + curvature.log_spread
+    return Drawn(curvature.mode + normal @ curvature.root.T, log_q, evidence)
+
+
+def _nested(density: LogDensity, curvature: _Curvature, count: int, rng: np.random.Generator) -> Drawn | None:
+    """Return draws with the scale integrated on a grid, or None where there is no scale or no grid."""
+    if not isinstance(density, Scaled) or density.scale is None or density.size < 2:
+        return None
+    spread = float(np.linalg.norm(curvature.root[density.scale]))
+    return nested_draws(density, density.scale, curvature.mode, spread, count, rng)
 
 
 def _unreliable(k_hat: float) -> tuple[Notice, ...]:
@@ -164,15 +184,15 @@ def _unreliable(k_hat: float) -> tuple[Notice, ...]:
     return (
         Notice(
             "laplace_unreliable",
-            f"The posterior is not close to the Gaussian of its mode and curvature (PSIS k-hat {k_hat:.2f}, limit {KHAT_LIMIT}): "
-            "intervals, tails and the evidence of these approximate draws may be wrong. Use bm.NUTS(), or bm.ADVI() "
-            "for a better approximation.",
+            f"The posterior is not close to a Gaussian with its mode and curvature (PSIS k-hat {k_hat:.2f}, limit "
+            f"{KHAT_LIMIT}): intervals, tails and the evidence of these approximate draws may be wrong. Use "
+            "bm.NUTS(), or bm.ADVI() for a better approximation.",
         ),
     )
 
 
-def _status(found: Outcome, notices: tuple[Notice, ...], *, complete: bool) -> Status:
-    if found.status is Status.INTERRUPTED or not complete:
+def _status(found: Outcome, notices: tuple[Notice, ...], *, interrupted: bool) -> Status:
+    if interrupted:
         return Status.INTERRUPTED
     if not found.status.converged:
         return Status.NOT_CONVERGED

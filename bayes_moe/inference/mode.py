@@ -57,16 +57,14 @@ def find_mode(
         found = newton(density, begin)
     except KeyboardInterrupt:
         raise InterruptedFit(f"{engine} was interrupted before it found the mode → call fit again") from None
-    optimum = Optimum(
-        found.q, found.log_density, found.decrement, found.smallest_eigenvalue, (), 1, "start", 0
-    )
+    optimum = Optimum(found.q, found.log_density, found.decrement, found.smallest_eigenvalue, (), 1, "start", 0)
     notices: tuple[Notice, ...] = ()
     if not found.maximum:
         notices = (
             Notice(
                 "not_stationary",
-                f"Newton's method ended at a decrement of {found.decrement:.2g}, above 1e-6, or at no maximum "
-                f"(smallest eigenvalue {found.smallest_eigenvalue:.2g}): start elsewhere",
+                f"Newton's method ended at a decrement of {found.decrement:.2g}, above 1e-6, or at no "
+                f"maximum (smallest eigenvalue {found.smallest_eigenvalue:.2g}): start elsewhere",
             ),
         )
     return Outcome(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,7 +66,14 @@ def _certificate(
     return Certificate(q, value, norm, decrement, smallest, hessian, iterations)
 
 
-def newton(density: LogDensity, start: np.ndarray, *, max_iter: int = 100, tol: float = 1e-10) -> Certificate:
+def newton(
+    density: LogDensity,
+    start: np.ndarray,
+    *,
+    max_iter: int = 100,
+    tol: float = 1e-10,
+    settle: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> Certificate:
     """Climb to a local maximum; the log density never goes down.
 
     Every step maximises the local quadratic within a ball, in coordinates scaled by the curvature: Newton's step
@@ -81,6 +89,8 @@ def newton(density: LogDensity, start: np.ndarray, *, max_iter: int = 100, tol: 
         Iterations at most.
     tol
         Stop when the Newton decrement is below this at a maximum.
+    settle
+        Applied to every proposal; must not lower the log density. It takes steps along curved valleys.
 
     References
     ----------
@@ -103,6 +113,7 @@ def newton(density: LogDensity, start: np.ndarray, *, max_iter: int = 100, tol: 
             if promised <= _ROUNDING * (1 + abs(value)):
                 return _certificate(q, value, gradient, hessian, iteration)
             proposal = q + (vectors @ inside) / scale
+            proposal = proposal if settle is None else settle(proposal)
             new_value, new_gradient = density.logp_and_gradient(proposal)
             ratio = (new_value - value) / promised if np.isfinite(new_value) else -1.0
             length = float(np.linalg.norm(inside))

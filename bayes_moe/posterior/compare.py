@@ -49,7 +49,7 @@ def compare(fits: Mapping[str, Fit]) -> Any:
     for name in others:
         if fits[name].data.digest != fits[first].data.digest:
             raise InputError(
-                f"fits[{name!r}]: expected the target of {first!r}, got another y or other weights → refit on one target"
+                f"fits[{name!r}]: expected the target of {first!r}, got another y or other weights → refit"
             )
     # arviz_stats takes a second to import, which `import bayes_moe` must not cost
     import arviz_stats

@@ -67,10 +67,10 @@ class Draws:
 def all_coefficients(bound: Bound, q: np.ndarray) -> np.ndarray:
     """Return coefficients (draws, predictors, P) from unconstrained vectors (draws, size), all draws at once."""
     parameters = bound.parameters
-    out = np.zeros((len(q), parameters.rows * parameters.width))
+    flat = np.zeros((len(q), parameters.rows * parameters.width))
     targets, sources = parameters.gather
-    out[:, targets] = q[:, sources]
-    out = out.reshape(len(q), parameters.rows, parameters.width)
+    flat[:, targets] = q[:, sources]
+    out = flat.reshape(len(q), parameters.rows, parameters.width)
     gate = parameters.gate
     if gate.free:
         values = {free.name: unpack_free(free, q[:, parameters.slices[free.value_name]]) for free in gate.free}

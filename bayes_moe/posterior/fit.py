@@ -95,7 +95,8 @@ class Fit:
         d counts coefficients of experts and gate, not the gate's scale; n is the sum of weights.
         """
         likelihood = self.log_likelihood
-        return -2.0 * likelihood + scores.likelihood_parameters(self.bound) * np.log(self.data.weights.sum())
+        rows = float(self.data.weights.sum())
+        return float(-2.0 * likelihood + scores.likelihood_parameters(self.bound) * np.log(rows))
 
     @property
     def icl(self) -> float:

@@ -63,7 +63,7 @@ def label_free(bound: Bound, draws: Draws, outcome: Outcome) -> xr.Dataset:
     grid = np.unique(np.argsort(y, kind="stable")[np.linspace(0, len(y) - 1, _GRID).astype(int)])
     mean, spread = _moments(draws, table[grid])
     sizes = _sizes(draws, table[:: max(1, len(table) // _SIZE_ROWS)])
-    values = {
+    values: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
         "predictive_mean": (("chain", "draw", "row"), mean.reshape(chains, count, -1)),
         "predictive_sd": (("chain", "draw", "row"), spread.reshape(chains, count, -1)),
     }

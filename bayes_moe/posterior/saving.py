@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 import xarray as xr
 
-from ..container import read_file, write_file
+from ..container.sealed import read_file, write_file
 from ..data import Data
 from ..errors import Notice, SaveFileError
 from ..inference.outcome import Optimum, Outcome, Status
@@ -215,7 +215,7 @@ def _shaped(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
 
 
 def _settled(engine: Any, outcome: Outcome) -> Any:
-    """Return the engine with the integer its seed stood for: a generator has moved on, so it would not repeat the fit."""
+    """Return the engine with the integer its seed stood for: a generator has moved on and would not repeat the fit."""
     if isinstance(engine.seed, np.random.Generator | np.random.SeedSequence):
         return replace(engine, seed=int(outcome.facts["seed"]))
     return engine
@@ -238,9 +238,11 @@ def _text(document: xr.DataArray) -> bytes:
 def _refuse_later(text: Mapping[str, Any]) -> None:
     if text["format"] == FORMAT:
         return
-    fit = text["fit"] if isinstance(text["fit"], dict) else {}
-    versions = fit.get("versions") if isinstance(fit.get("versions"), dict) else {}
+    try:
+        release = str(text["fit"]["versions"]["bayes_moe"])[:40]
+    except (TypeError, KeyError):
+        release = "unknown"
     raise SaveFileError(
-        f"expected format {FORMAT}, got {text['format']!r}, written by bayes_moe {versions.get('bayes_moe', '?')!r} → "
-        "load it with that release or a later one"
+        f"expected format {FORMAT}, got {text['format']!r}, written by bayes_moe {release!r} → load it with that "
+        "release or a later one"
     )

@@ -34,8 +34,7 @@ def summary(fit: Fit, prob: float) -> pd.DataFrame:
     import arviz_stats
 
     with np.errstate(invalid="ignore", divide="ignore"):
-        table = arviz_stats.summary(posterior, ci_kind="eti", ci_prob=prob, round_to="none")
-    return table
+        return arviz_stats.summary(posterior, ci_kind="eti", ci_prob=prob, round_to="none")
 
 
 def _mode_table(posterior: Any) -> pd.DataFrame:

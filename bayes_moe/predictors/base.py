@@ -48,10 +48,7 @@ class Columns:
         SpecError
             If a name or position is not in the table.
         """
-        if columns is None:
-            chosen = self.default
-        else:
-            chosen = tuple(self._position(column, owner) for column in columns)
+        chosen = self.default if columns is None else tuple(self._position(column, owner) for column in columns)
         return tuple(j for j in chosen if self.names[j] not in self.dropped)
 
     def _position(self, column: str | int, owner: str) -> int:

@@ -2,8 +2,7 @@
 
 The seal is the SHA-256 of everything before it, in the last line of the file, behind what HDF5 reads. It is
 checked before HDF5 sees a byte, so that a file that was damaged, cut short or changed by another program is told
-apart from a whole one. What HDF5 then declares is checked before anything is read: no links out of the file, no
-filters, no arrays larger than the file that holds them.
+apart from a whole one. It is no signature: whoever wants to can seal another file.
 
 A file is written beside its place, read back and compared, and only then put there in one step: what stood
 there before stays whole until the new file is.
@@ -17,24 +16,22 @@ import io
 import os
 import secrets
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import xarray as xr
 
-from .errors import SaveFileError
+from ..errors import SaveFileError
 
 LARGEST_FILE = 16 * 2**30
 _MAGIC = b"\x89HDF\r\n\x1a\n"
 _SEAL = b"\nbayes_moe sha256 "
 _SEAL_LENGTH = len(_SEAL) + 64 + 1
-_MOST_OBJECTS, _MOST_LEVELS = 20_000, 8
-_DIMENSION = b"This is a netCDF dimension but not a netCDF variable"
 
 # What HDF5, h5py, h5netcdf and xarray were seen to raise on files that are HDF5 but broken or of another kind.
-_UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, IndexError, MemoryError)
+_UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, OverflowError, MemoryError)
 
 
 def write_file(path: Path, tree: xr.DataTree) -> None:
@@ -59,7 +56,7 @@ def write_file(path: Path, tree: xr.DataTree) -> None:
         temporary = path.with_name(f".bayes_moe-{secrets.token_hex(8)}.tmp")
         try:
             _write_bytes(temporary, content, _mode_of(path))
-            _refuse_different(path, read_file(temporary), storable)
+            _verify(path, temporary, storable)
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -68,7 +65,8 @@ def write_file(path: Path, tree: xr.DataTree) -> None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SaveFileError(
-            f"save: expected to write {str(path)!r}, got {reason} → check the folder, its permissions and the space left"
+            f"save: expected to write {str(path)!r}, got {reason} → check the folder, its permissions and the space "
+            "left"
         ) from error
     _sync_folder(path.parent)
 
@@ -81,11 +79,13 @@ def read_file(path: Path) -> xr.DataTree:
     SaveFileError
         If there is no such file, or it is not whole, or not one that ``write_file`` wrote.
     """
+    from .survey import survey
+
     content = _unsealed(path)
     try:
-        with h5py.File(io.BytesIO(content), "r") as file:
-            _Survey(len(content)).check(file)
-        with xr.open_datatree(io.BytesIO(content), engine="h5netcdf", decode_timedelta=False) as opened:
+        survey(content)
+        stream = io.BytesIO(content)
+        with xr.open_datatree(stream, engine="h5netcdf", mask_and_scale=False, decode_timedelta=False) as opened:
             return _plain(opened.load())
     except _UNREADABLE as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
@@ -98,13 +98,17 @@ def read_file(path: Path) -> xr.DataTree:
 def _refuse_place(path: Path) -> None:
     folder = path.parent
     if not folder.is_dir():
-        raise SaveFileError(f"save: expected an existing folder for {str(path)!r}, got none → make {str(folder)!r} first")
+        raise SaveFileError(
+            f"save: expected an existing folder for {str(path)!r}, got none → make {str(folder)!r} first"
+        )
     if path.is_dir():
         raise SaveFileError(f"save: expected the path of a file, got the folder {str(path)!r} → add a file name")
     if path.exists() and not path.is_file():
-        raise SaveFileError(f"save: expected the path of a file, got {str(path)!r}, which is a device → choose another")
+        raise SaveFileError(f"save: expected the path of a file, got the device {str(path)!r} → choose another")
     if path.exists() and not (path.stat().st_mode & 0o222 and os.access(path, os.W_OK)):
-        raise SaveFileError(f"save: expected a file that may be changed, got the read-only {str(path)!r} → choose another")
+        raise SaveFileError(
+            f"save: expected a file that may be changed, got the read-only {str(path)!r} → choose another"
+        )
 
 
 def _storable(tree: xr.DataTree) -> xr.DataTree:
@@ -117,21 +121,32 @@ def _storable_group(group: xr.Dataset) -> xr.Dataset:
     for name, variable in out.variables.items():
         if variable.dtype.kind in "OT":
             texts = ["" if value is None else str(value) for value in variable.values.ravel().tolist()]
-            out = out.assign({name: (variable.dims, np.array(texts, dtype=str).reshape(variable.shape), variable.attrs)})
+            out = out.assign(
+                {name: (variable.dims, np.array(texts, dtype=str).reshape(variable.shape), variable.attrs)}
+            )
     for variable in out.variables.values():
-        if variable.dtype.kind == "f":
+        variable.attrs = _storable_attributes(variable.attrs)
+        if variable.dtype.kind == "f" and "_FillValue" not in variable.attrs:
             variable.encoding["_FillValue"] = None
-    return out
+    return out.assign_attrs(_storable_attributes(group.attrs))
+
+
+def _storable_attributes(attributes: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return attributes with truth values as 0 and 1: netCDF has none."""
+    return {name: int(value) if isinstance(value, bool | np.bool_) else value for name, value in attributes.items()}
 
 
 def _to_bytes(path: Path, tree: xr.DataTree) -> bytes:
+    from .survey import CompatibilityError
+
     stream = io.BytesIO()
     try:
         tree.to_netcdf(stream, engine="h5netcdf")
-    except (TypeError, ValueError, NotImplementedError, RuntimeError) as error:
+    except (CompatibilityError, TypeError, ValueError, NotImplementedError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise SaveFileError(
-            f"save: expected a fit.idata that netCDF can hold for {str(path)!r}, got {reason} → leave out what was added"
+            f"save: expected a fit.idata that netCDF can hold for {str(path)!r}, got {reason} → leave out what was "
+            "added"
         ) from error
     content = stream.getvalue()
     if len(content) > LARGEST_FILE:
@@ -157,13 +172,21 @@ def _mode_of(path: Path) -> int | None:
     return stat.S_IMODE(path.stat().st_mode) if path.exists() else None
 
 
-def _refuse_different(path: Path, read: xr.DataTree, written: xr.DataTree) -> None:
+def _verify(path: Path, temporary: Path, written: xr.DataTree) -> None:
+    """Read the new file back; refuse it unless it holds every group as it was."""
+    try:
+        read = read_file(temporary)
+    except SaveFileError as error:
+        raise SaveFileError(
+            f"save: expected to read {str(path)!r} back, got {error} → leave out what was added "
+            "to fit.idata, or try another disk"
+        ) from error
+    found = {node.path: node.to_dataset(inherit=False) for node in read.subtree}
     for node in written.subtree:
-        group = node.to_dataset(inherit=False)
-        if node.path not in {"/", *read.groups} or not read[node.path].to_dataset(inherit=False).identical(group):
+        if node.path not in found or not found[node.path].identical(node.to_dataset(inherit=False)):
             raise SaveFileError(
-                f"save: expected {str(path)!r} to give back group {node.path!r} as it was, got something else → leave out "
-                "what was added to fit.idata"
+                f"save: expected {str(path)!r} to give back group {node.path!r} as it was, got something else → leave "
+                "out what was added to fit.idata"
             )
 
 
@@ -183,10 +206,10 @@ def _sync_folder(folder: Path) -> None:
 def _unsealed(path: Path) -> bytes:
     """Return what stands before the seal, after checking the seal."""
     try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):  # before opening: a pipe would wait for its other end
+            raise SaveFileError(f"load: expected a file, got {str(path)!r}, a folder or device → check the path")
         with open(path, "rb") as file:
-            about = os.fstat(file.fileno())
-            if not stat.S_ISREG(about.st_mode):
-                raise SaveFileError(f"load: expected a file, got {str(path)!r}, which is a device → check the path")
             _refuse_outside(path, file, about.st_size)
             file.seek(0)
             content, seal = file.read(about.st_size - _SEAL_LENGTH), file.read()
@@ -194,7 +217,9 @@ def _unsealed(path: Path) -> bytes:
         raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise SaveFileError(f"load: expected a file that can be read, got {str(path)!r}: {reason} → check the path") from error
+        raise SaveFileError(
+            f"load: expected a file that can be read, got {str(path)!r}: {reason} → check the path"
+        ) from error
     if seal != _SEAL + hashlib.sha256(content).hexdigest().encode() + b"\n":
         raise SaveFileError(
             f"load: expected a file as fit.save left it, got {str(path)!r} with other contents: it was damaged or "
@@ -215,62 +240,6 @@ def _refuse_outside(path: Path, file: io.BufferedReader, size: int) -> None:
             f"load: expected a file as fit.save left it, got {str(path)!r} without the line that ends it: it is cut "
             "short, was changed, or was never a bayes_moe file"
         )
-
-
-class _Survey:
-    """Looks at everything an HDF5 file declares, and reads nothing.
-
-    Parameters
-    ----------
-    size
-        Bytes of the file.
-    """
-
-    def __init__(self, size: int) -> None:
-        self.size, self.declared = size, 0
-        self.seen: set[Any] = set()
-
-    def check(self, group: h5py.Group, level: int = 0) -> None:
-        """Raise ``ValueError`` for anything that ``write_file`` does not write."""
-        if level > _MOST_LEVELS:
-            raise ValueError(f"more than {_MOST_LEVELS} levels of groups")
-        for name in group:
-            if type(group.get(name, getlink=True)) is not h5py.HardLink:
-                raise ValueError(f"a link in place of {name!r}")
-            found = group[name]
-            self._once(found, name)
-            if isinstance(found, h5py.Group):
-                self.check(found, level + 1)
-            else:
-                self._check_array(found, name)
-
-    def _once(self, found: h5py.HLObject, name: str) -> None:
-        address = h5py.h5o.get_info(found.id).addr
-        if address in self.seen or len(self.seen) >= _MOST_OBJECTS:
-            raise ValueError(f"a second name {name!r} for one object, or too many objects")
-        self.seen.add(address)
-        for attribute in found.attrs:
-            if h5py.h5a.open(found.id, attribute.encode()).get_storage_size() > self.size:
-                raise ValueError(f"an attribute {attribute!r} of {name!r} larger than the file")
-
-    def _check_array(self, found: Any, name: str) -> None:
-        if not isinstance(found, h5py.Dataset):
-            raise ValueError(f"{name!r}, which is no array")
-        how = found.id.get_create_plist()
-        if found.is_virtual or how.get_external_count() or how.get_nfilters():
-            raise ValueError(f"{name!r} stored elsewhere or through a filter")
-        if found.dtype.kind not in "iufS" and h5py.check_string_dtype(found.dtype) is None:
-            raise ValueError(f"{name!r} of a type {found.dtype} that is not numbers or text")
-        elements = int(np.prod(found.shape, dtype=object)) if found.shape else 1
-        needed = elements * found.id.get_type().get_size()
-        if bytes(found.attrs.get("NAME", b"")).startswith(_DIMENSION):  # a mere length: nothing is stored or read
-            needed = elements
-        elif found.id.get_storage_size() < needed:
-            raise ValueError(f"{name!r} of {elements} elements that are not there")
-        else:
-            self.declared += needed
-        if max(needed, self.declared) > self.size:
-            raise ValueError(f"{name!r} of {elements} elements, more than the file can hold")
 
 
 def _plain(tree: xr.DataTree) -> xr.DataTree:

@@ -1,0 +1,148 @@
+"""The rows a plot is drawn along: one column varies, the others are held at their medians."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from ..errors import InputError, SpecError, nearest
+from ..posterior.fit import Fit
+
+POINTS = 300
+"""Places along the column."""
+_NAMED = 3
+_MARGIN = 0.02
+_MOST_POINTS = 5000
+
+
+@dataclass(frozen=True, eq=False)
+class Along:
+    """A path through the covariates on which one column varies.
+
+    Parameters
+    ----------
+    column
+        Position of that column in the training table.
+    x
+        (g,) its values, ascending.
+    table
+        (g, p) the rows, in the column order of training.
+    title
+        What the axis says: the column, and where the others are held.
+    """
+
+    column: int
+    x: np.ndarray
+    table: np.ndarray
+    title: str
+
+
+def along(fit: Fit, column: str | int | None, *, points: int = POINTS) -> Along:
+    """Return evenly spaced rows over the range that a column has in training.
+
+    Parameters
+    ----------
+    fit
+        A fit.
+    column
+        Name or position of the column; None: the first.
+    points
+        How many rows.
+
+    Raises
+    ------
+    InputError
+        If there is no such column, or no column at all.
+    """
+    place = position(fit, column)
+    table, names = np.asarray(fit.data.table.values)[fit.data.weights > 0], fit.data.table.names
+    low, high = table[:, place].min(), table[:, place].max()
+    margin = _MARGIN * (high - low) if high > low else 0.5
+    x = np.linspace(low - margin, high + margin, points)
+    middle = np.median(table, axis=0)
+    rows = np.tile(middle, (points, 1))
+    rows[:, place] = x
+    others = [(names[j], middle[j]) for j in range(len(names)) if j != place]
+    return Along(place, x, rows, names[place] + _held(others))
+
+
+def position(fit: Fit, column: str | int | None) -> int:
+    """Return the position of a column in the training table; see `along`."""
+    check_fit(fit)
+    names = fit.data.table.names
+    if not names:
+        raise InputError("fit: expected a fit with a column to draw along, got one without covariates → plot fit.sample")
+    if column is None:
+        return 0
+    if isinstance(column, str) and column in names:
+        return names.index(column)
+    if isinstance(column, int) and not isinstance(column, bool) and 0 <= column < len(names):
+        return column
+    hint = nearest(column, names) if isinstance(column, str) else ""
+    raise InputError(
+        f"column: expected one of {list(names)} or a position below {len(names)}, got {column!r}{hint} → name a column"
+    )
+
+
+def check_fit(fit: object) -> None:
+    """Refuse anything that is not a fit."""
+    if not isinstance(fit, Fit):
+        raise SpecError(f"fit: expected a fit, got {type(fit).__name__} → pass what bm.fit returned")
+
+
+def scatter(
+    fit: Fit, ax: Axes, path: Along, *, colours: str | np.ndarray, size: float = 16.0, edge: str | np.ndarray = "none"
+) -> None:
+    """Draw the rows of positive weight, their areas in proportion to their weights.
+
+    Points are the paler the farther their other columns are from where the path holds them. Of more than 5000 rows,
+    5000 are drawn, evenly spread over the table.
+    """
+    rows = shown_rows(fit)
+    weights = fit.data.weights[rows]
+    opacity = _nearness(fit, path)[rows]
+    crowd = min(1.0, (300.0 / len(rows)) ** 0.35)
+    ax.scatter(
+        np.asarray(fit.data.table.values)[rows, path.column],
+        fit.data.y[rows],
+        s=size * max(crowd, 0.3) * weights / weights.mean(),
+        c=colours if isinstance(colours, str) else colours[rows],
+        alpha=opacity * max(crowd, 0.35),
+        edgecolors=edge if isinstance(edge, str) else list(edge[rows]),
+        linewidths=0.0 if isinstance(edge, str) and edge == "none" else 0.7,
+        rasterized=len(rows) > 1000,
+        zorder=3,
+        label=f"data ({len(rows)} of {len(fit.data.y)} rows)" if len(rows) < len(fit.data.y) else "data",
+    )
+
+
+def shown_rows(fit: Fit) -> np.ndarray:
+    """Return the positions of the rows that plots draw."""
+    rows = np.flatnonzero(fit.data.weights > 0)
+    if len(rows) <= _MOST_POINTS:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, _MOST_POINTS).round().astype(int)]
+
+
+def _nearness(fit: Fit, path: Along) -> np.ndarray:
+    """Return 0.2 to 0.9 per row: how near its other columns are to the path, in their standard deviations."""
+    others = np.delete(np.asarray(fit.data.table.values), path.column, axis=1)
+    held = np.delete(path.table[0], path.column)
+    spread = others.std(axis=0)
+    used = spread > 0
+    if not used.any():
+        return np.full(len(others), 0.9)
+    distance = np.mean(((others[:, used] - held[used]) / spread[used]) ** 2, axis=1)
+    return np.asarray(0.2 + 0.7 * np.exp(-0.5 * distance))
+
+
+def _held(others: Sequence[tuple[str, float]]) -> str:
+    if not others:
+        return ""
+    if len(others) > _NAMED:
+        return f"   (the other {len(others)} columns at their medians)"
+    values = ", ".join(f"{name} = {value:.3g}" for name, value in others)
+    return f"   (at {'the median' if len(others) == 1 else 'medians'} {values})"

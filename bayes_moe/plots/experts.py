@@ -1,0 +1,83 @@
+"""The experts: where each one's mean runs, how wide it spreads, how sure the posterior is."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+
+from ..posterior.fit import Fit
+from .along import along, scatter
+from .canvas import INK, canvas, expert_colours, legend, note_labels
+from .lines import draws_along, expert_lines
+
+_DRAWS = 40
+
+
+def experts(fit: Fit, *, column: str | int | None = None, ax: Axes | None = None) -> Axes:
+    """Draw each expert's mean with one standard deviation either side, as opaque as its gate probability.
+
+    For a posterior, thin lines are the experts of single draws, and the ribbon is one standard deviation of y under
+    the expert, the draws' means and variances taken together.
+
+    Parameters
+    ----------
+    fit
+        A fit by any engine.
+    column
+        Name or position of the column along the axis; None: the first. The others are held at their medians, and
+        rows far from there are pale.
+    ax
+        Axes to draw in; None makes a figure.
+
+    Raises
+    ------
+    InputError
+        If there is no such column.
+
+    Examples
+    --------
+    >>> import bayes_moe as bm
+    >>> data = bm.datasets.two_lines(100, seed=1)
+    >>> fit = bm.fit(bm.MixtureOfExperts(2), data.X, data.y, bm.EM(starts=4, seed=1), progress=False)
+    >>> bm.plots.experts(fit).get_ylabel()
+    'y'
+    """
+    path = along(fit, column)
+    ax = canvas(ax)
+    scatter(fit, ax, path, colours=INK, size=12.0)
+    ax.autoscale(enable=False, axis="y")
+    mean, weight = fit.expert_means(path.table).values, fit.gate(path.table).values
+    gates, means, deviations = draws_along(fit, path.table, 500)
+    spread = np.sqrt((deviations**2).mean(axis=0) + means.var(axis=0))
+    for k, colour in enumerate(expert_colours(mean.shape[1])):
+        _ribbon(ax, path.x, mean[:, k] - spread[:, k], mean[:, k] + spread[:, k], 0.3 * weight[:, k], colour)
+        ax.plot([], [], color=tuple(colour), linewidth=3.0, label=f"expert {k}")
+    for draw in range(0, len(gates), -(-len(gates) // _DRAWS)) if len(gates) > 1 else ():
+        expert_lines(ax, path.x, means[draw], gates[draw], width=0.5, opacity=0.35)
+    expert_lines(ax, path.x, mean, weight, width=2.6)
+    ax.set(xlabel=path.title, ylabel=fit.data.y_name, xlim=(path.x[0], path.x[-1]))
+    legend(ax, columns=min(mean.shape[1] + 1, 6))
+    note_labels(fit, ax)
+    return ax
+
+
+def _ribbon(
+    ax: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, opacity: np.ndarray, colour: np.ndarray
+) -> None:
+    """Fill between two lines with an opacity that changes along x."""
+    corners = np.stack(
+        [
+            np.column_stack([x[:-1], low[:-1]]),
+            np.column_stack([x[1:], low[1:]]),
+            np.column_stack([x[1:], high[1:]]),
+            np.column_stack([x[:-1], high[:-1]]),
+        ],
+        axis=1,
+    )
+    shades = np.empty((len(x) - 1, 4))
+    shades[:, :3] = colour
+    shades[:, 3] = 0.5 * (opacity[1:] + opacity[:-1])
+    # without smoothed edges, which would show as stripes where neighbours touch
+    patches = PolyCollection(list(corners), facecolors=shades, linewidths=0, antialiaseds=False, zorder=1)  # type: ignore[arg-type]
+    ax.add_collection(patches, autolim=False)

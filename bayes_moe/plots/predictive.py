@@ -1,0 +1,70 @@
+"""Data under predictive bands, the predictive mean and the experts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from ..posterior.fit import Fit
+from .along import along, scatter
+from .canvas import GREY, INK, canvas, legend
+from .lines import expert_lines
+
+
+def predictive(
+    fit: Fit, *, column: str | int | None = None, prob: Sequence[float] = (0.5, 0.9), ax: Axes | None = None
+) -> Axes:
+    """Draw the data with predictive bands, the predictive mean and the experts' lines.
+
+    Bands are equal-tailed intervals of the averaged predictive distribution. An expert's line is as opaque as its
+    gate probability, so that it is seen only where it counts.
+
+    Parameters
+    ----------
+    fit
+        A fit by any engine.
+    column
+        Name or position of the column along the axis; None: the first. The others are held at their medians, and
+        rows far from there are pale.
+    prob
+        Probabilities of the bands.
+    ax
+        Axes to draw in; None makes a figure.
+
+    Raises
+    ------
+    InputError
+        If there is no such column, or a probability is none.
+
+    Examples
+    --------
+    >>> import bayes_moe as bm
+    >>> data = bm.datasets.two_lines(100, seed=1)
+    >>> fit = bm.fit(bm.MixtureOfExperts(2), data.X, data.y, bm.EM(starts=4, seed=1), progress=False)
+    >>> bm.plots.predictive(fit).get_xlabel()
+    'x0'
+    """
+    path = along(fit, column)
+    ax = canvas(ax)
+    levels = sorted(np.atleast_1d(prob).tolist(), reverse=True)
+    for order, level in enumerate(levels):
+        low, high = fit.interval(path.table, level).values.T
+        ax.fill_between(
+            path.x,
+            low,
+            high,
+            color="#9fb3c8",
+            alpha=0.35 if order == 0 else 0.55,
+            linewidth=0,
+            zorder=1,
+            label=f"{100 * level:g} % of new rows",
+        )
+    scatter(fit, ax, path, colours=INK)
+    ax.plot(path.x, fit.predict(path.table).values, color=INK, linewidth=1.3, zorder=5, label="mean")
+    expert_lines(ax, path.x, fit.expert_means(path.table).values, fit.gate(path.table).values, width=3.0)
+    ax.plot([], [], color=GREY, linewidth=3.0, label="experts, where they count")
+    ax.set(xlabel=path.title, ylabel=fit.data.y_name, xlim=(path.x[0], path.x[-1]))
+    legend(ax, columns=len(levels) + 3)
+    return ax

@@ -1,0 +1,181 @@
+"""The table of models: every property that holds for any model is tested on every row of it.
+
+A row is a name, a specification and a small seeded data set. A new predictor, gate or family becomes one row more
+and thereby gets all the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayes_moe import (
+    Constant,
+    EqualGate,
+    Expert,
+    Linear,
+    MixtureOfExperts,
+    Normal,
+    Polynomial,
+    SoftmaxGate,
+    nearly_flat,
+    priors,
+)
+from bayes_moe.binding.bind import Bound, bind
+from bayes_moe.data import read_training
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A specification and the data it meets; ``X``, ``gate_X`` and ``weights`` are as a user would pass them."""
+
+    model: MixtureOfExperts
+    X: Any
+    y: np.ndarray
+    weights: np.ndarray | None = None
+    gate_X: Any = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The data beside X and y, as `bm.fit` takes them."""
+        return {"weights": self.weights, "gate_X": self.gate_X}
+
+
+def bound(case: Case) -> Bound:
+    """Return the model on its data."""
+    data = read_training(case.X, case.y, experts=len(case.model.experts), parameters=0, **case.options)
+    return bind(case.model, data)
+
+
+def some_points(case: Case, count: int, seed: int = 0) -> np.ndarray:
+    """Return unconstrained vectors (count, size), a unit or so around zero; a gate's log scale moves by a unit."""
+    parameters = bound(case).parameters
+    out = np.random.default_rng(seed).normal(size=(count, parameters.size))
+    if "gate_scale_z" in parameters.slices:
+        out[:, -1] /= max(1.0, parameters.gate.spread)
+    return out
+
+
+def table(seed: int, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return covariates in odd units and a target with kinks, gaps and unequal spread."""
+    rng = np.random.default_rng([seed, rows, columns])
+    x = rng.normal(size=(rows, columns)) * np.array([3.0, 0.02, 40.0, 1.0])[:columns]
+    x += np.array([7.0, -1.0, 100.0, 0.0])[:columns]
+    score = (x - x.mean(axis=0)) / x.std(axis=0) if columns else np.zeros((rows, 1))
+    regime = rng.integers(3, size=rows)
+    y = np.array([-2.0, 1.0, 4.0])[regime] + np.array([1.5, -2.0, 0.3])[regime] * score[:, 0]
+    if columns > 1:
+        y = y + np.array([0.5, 1.0, -1.0])[regime] * score[:, 1]
+    return x, 20.0 + 5.0 * (y + np.array([0.1, 0.4, 0.8])[regime] * rng.normal(size=rows))
+
+
+def simulated(
+    model: MixtureOfExperts, seed: int, *, rows: int = 30, columns: int = 1, weighted: bool = False, gate_columns: int = 0
+) -> Case:
+    """Return ``model`` on a seeded data set; weights are fractions, whole numbers and zeros."""
+    x, y = table(seed, rows, columns)
+    rng = np.random.default_rng([seed, 1])
+    weights = rng.choice([0.0, 0.3, 1.0, 1.0, 2.0, 3.7], size=rows) if weighted else None
+    gate_x = table(seed + 1, rows, gate_columns)[0] if gate_columns else None
+    return Case(model, x, y, weights, gate_x)
+
+
+def _frame_case(model: MixtureOfExperts, seed: int) -> Case:
+    x, y = table(seed, 32, 3)
+    return Case(model, pd.DataFrame(x, columns=["dose", "age", "place"]), y)
+
+
+def _odd_columns() -> Case:
+    x, y = table(31, 30, 2)
+    binary = np.where(np.arange(30) % 3 == 0, 5.0, 2.0)
+    return Case(MixtureOfExperts(2), np.column_stack([x, binary, np.full(30, 4.0), x[:, 0]]), y)
+
+
+def _experts(count: int, **predictors: Any) -> list[Expert]:
+    return [Expert(Normal(), **predictors)] * count
+
+
+def _mixture(count: int, gate: Any = None, **predictors: Any) -> MixtureOfExperts:
+    return MixtureOfExperts(_experts(count, **predictors), gate)
+
+
+def _unlike() -> Sequence[Expert]:
+    line, curve = Expert(), Expert(mu=Polynomial(2), sigma=Linear())
+    return [line, curve, line, Expert(mu=Constant(), sigma=Constant(intercept=priors.Normal(0.5, 0.5)))]
+
+
+def _unlike_shared() -> Sequence[Expert]:
+    tied = Expert(mu=Linear(), sigma=Constant(shared=True))
+    return [tied, Expert(mu=Constant(shared=True), sigma=Linear(slopes=priors.Normal(0, 0.1))), tied]
+
+
+_UNITS = {
+    "mu": Linear(intercept=priors.Normal(25.0, 4.0), slopes=priors.Normal(0.5, 2.0)),
+    "sigma": Linear(intercept=priors.Normal(log(2.0), 0.4), slopes=priors.Normal(0.01, 0.05)),
+}
+_MIXED_UNITS = {
+    "mu": Polynomial(2, intercept=priors.Normal(0.3, 1.5, standardised=True), slopes=priors.Normal(1.0, 8.0)),
+    "sigma": Constant(intercept=priors.Normal(-0.2, 0.6, standardised=True)),
+}
+_BY_NAME = _mixture(
+    2,
+    SoftmaxGate(Linear(columns=("place",))),
+    mu=Linear(columns=("dose", "age")),
+    sigma=Linear(columns=("age",)),
+)
+_BY_POSITION = _mixture(2, SoftmaxGate(Polynomial(2, columns=(2,))), sigma=Linear(columns=(1,)))
+_FIXED_GATE = SoftmaxGate(Linear(slopes=priors.Normal(0, 0.7)))
+_FIXED_GATE_STANDARD = SoftmaxGate(
+    Linear(slopes=priors.Normal(0, 1.3, standardised=True), intercept=priors.Normal(0, 0.8))
+)
+
+GATES: dict[str, Case] = {
+    "linear gate, 2": simulated(_mixture(2), 1),
+    "linear gate, 3": simulated(_mixture(3), 2, rows=40),
+    "linear gate, 5, two columns": simulated(_mixture(5), 3, rows=50, columns=2),
+    "polynomial gate": simulated(_mixture(3, SoftmaxGate(Polynomial(2))), 4),
+    "cubic gate, two columns": simulated(_mixture(2, SoftmaxGate(Polynomial(3))), 5, columns=2),
+    "constant gate": simulated(_mixture(3, SoftmaxGate(Constant())), 6),
+    "constant gate with prior": simulated(_mixture(2, SoftmaxGate(Constant(intercept=priors.Normal(0, 0.5)))), 7),
+    "equal gate": simulated(_mixture(3, EqualGate()), 8),
+    "fixed gate prior": simulated(_mixture(3, _FIXED_GATE), 9, columns=2),
+    "fixed gate prior, standardised": simulated(_mixture(3, _FIXED_GATE_STANDARD), 10, columns=2),
+    "learned gate scale": simulated(_mixture(2, SoftmaxGate(Linear(slopes=priors.LearnedScale(0.5, 2.0)))), 11),
+    "known gate scale": simulated(_mixture(2, SoftmaxGate(Linear(slopes=priors.LearnedScale(2.0, 0.0)))), 12),
+    "gate_X": simulated(_mixture(2), 13, gate_columns=2),
+    "weighted, gate_X": simulated(_mixture(3), 14, rows=40, columns=2, weighted=True, gate_columns=1),
+}
+EXPERTS: dict[str, Case] = {
+    "one expert": simulated(_mixture(1), 15),
+    "one expert, weighted": simulated(_mixture(1, sigma=Linear()), 16, columns=2, weighted=True),
+    "constant means": simulated(_mixture(3, mu=Constant()), 17),
+    "quadratic means": simulated(_mixture(2, mu=Polynomial(2)), 18),
+    "cubic means, two columns, weighted": simulated(_mixture(2, mu=Polynomial(3)), 19, columns=2, weighted=True),
+    "one sigma": simulated(_mixture(3, sigma=Constant(shared=True)), 20),
+    "sigma of x": simulated(_mixture(3, sigma=Linear()), 21, rows=40),
+    "sigma of x, weighted": simulated(_mixture(2, sigma=Polynomial(2)), 22, weighted=True),
+    "one sigma of x": simulated(_mixture(2, sigma=Linear(shared=True)), 23),
+    "one line": simulated(_mixture(2, mu=Linear(shared=True)), 24),
+    "unlike experts": simulated(MixtureOfExperts(_unlike()), 25, rows=40),
+    "unlike experts, shared, weighted": simulated(MixtureOfExperts(_unlike_shared()), 26, columns=2, weighted=True),
+    "priors in user units": simulated(_mixture(2, **_UNITS), 27, columns=2),
+    "priors on both scales, weighted": simulated(_mixture(2, **_MIXED_UNITS), 28, weighted=True),
+}
+TABLES: dict[str, Case] = {
+    "columns by name": _frame_case(_BY_NAME, 29),
+    "columns by position": _frame_case(_BY_POSITION, 30),
+    "odd columns": _odd_columns(),
+    "no columns": simulated(_mixture(3), 32, columns=0),
+    "several blocks of rows": simulated(_mixture(2), 33, rows=300, weighted=True),
+    "flat": simulated(nearly_flat(_mixture(2)), 34),
+    "flat, plain mixture, one sigma": simulated(
+        nearly_flat(_mixture(2, SoftmaxGate(Constant()), sigma=Constant(shared=True))), 35
+    ),
+    "flat, sigma of x, polynomial": simulated(nearly_flat(_mixture(2, mu=Polynomial(2), sigma=Linear())), 36),
+}
+CASES: dict[str, Case] = GATES | EXPERTS | TABLES

@@ -1,0 +1,281 @@
+"""The log posterior once more, written from the design alone: slow, plain, and sharing nothing with the package.
+
+It reads a specification, the data as the user has them and unconstrained values by name, as ``fit.point`` gives them.
+Densities of y are computed in the user's units and priors where the user states them, with the Jacobian of the change of
+units; sums go through `math.fsum`. Only the specification's own classes are read, nothing that computes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.special import log_softmax, logsumexp, softmax
+from scipy.stats import norm
+
+from bayes_moe import Constant, EqualGate, Linear, MixtureOfExperts, Polynomial, priors
+from tests.cases import Case
+
+# Default priors on the standardised scale, (loc, scale): of the intercept and of the slopes.
+DEFAULTS = {
+    "mu": ((0.0, 2.5), (0.0, 2.5)),
+    "sigma": ((math.log(0.5), 0.75), (0.0, 0.5)),
+}
+NAMES = {"mu": "mu", "sigma": "log_sigma"}
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """The log posterior in pieces.
+
+    Parameters
+    ----------
+    prior
+        Log prior density of the unconstrained values.
+    gate, experts
+        (n, K): log gate probabilities and log densities of y in the user's units.
+    weights
+        (n,).
+    """
+
+    prior: float
+    gate: np.ndarray
+    experts: np.ndarray
+    weights: np.ndarray
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """Log density of every row (n,)."""
+        return np.asarray(logsumexp(self.gate + self.experts, axis=1))
+
+    @property
+    def log_likelihood(self) -> float:
+        """Weighted log likelihood."""
+        return math.fsum(w * value for w, value in zip(self.weights, self.rows, strict=True) if w != 0)
+
+    @property
+    def log_posterior(self) -> float:
+        """Log likelihood plus log prior."""
+        return self.log_likelihood + self.prior
+
+    def responsibilities(self, temperature: float = 1.0) -> np.ndarray:
+        """Softmax over experts of log gate + log density, divided by a temperature."""
+        return np.asarray(softmax((self.gate + self.experts) / temperature, axis=1))
+
+    def expected(self, responsibilities: np.ndarray) -> float:
+        """Expected complete-data log posterior under given responsibilities."""
+        joint = self.gate + self.experts
+        cells = np.ndindex(*joint.shape)
+        return math.fsum(self.weights[i] * responsibilities[i, k] * joint[i, k] for i, k in cells) + self.prior
+
+
+class Prior(NamedTuple):
+    """One factor of the prior: a Normal density at ``value``, and the log Jacobian of the change of units."""
+
+    value: float
+    loc: float
+    scale: float
+    log_jacobian: float = 0.0
+
+
+def zero_sum(values: Sequence[float]) -> list[float]:
+    """Return K values that sum to zero from K - 1: the reflection that takes the last axis to the diagonal."""
+    count = len(values) + 1
+    mirror = [1.0 / math.sqrt(count)] * count
+    mirror[-1] += 1.0
+    padded = [*values, 0.0]
+    factor = 2.0 * math.fsum(m * v for m, v in zip(mirror, padded, strict=True)) / math.fsum(m * m for m in mirror)
+    return [v - factor * m for m, v in zip(mirror, padded, strict=True)]
+
+
+class Oracle:
+    """The log posterior of one case.
+
+    Parameters
+    ----------
+    case
+        Specification and data.
+    """
+
+    def __init__(self, case: Case) -> None:
+        self.model: MixtureOfExperts = case.model
+        own = np.asarray(case.X, dtype=float)
+        own = own[:, None] if own.ndim == 1 else own
+        appended = np.zeros((len(own), 0)) if case.gate_X is None else np.asarray(case.gate_X, dtype=float)
+        self.raw = np.column_stack([own, appended])
+        names = getattr(case.X, "columns", [f"x{j}" for j in range(own.shape[1])])
+        self.names = [str(name) for name in names] + [f"z{j}" for j in range(appended.shape[1])]
+        self.y = np.asarray(case.y, dtype=float)
+        self.weights = np.ones(len(self.y)) if case.weights is None else np.asarray(case.weights, dtype=float)
+        self.y_center, self.y_scale = self._moments(self.y)
+        self.columns = [self._standardised(self.raw[:, j]) for j in range(self.raw.shape[1])]
+        self._share_out(own.shape[1])
+        self._bases: dict[Any, list[tuple[np.ndarray, float]]] = {}
+        self.blocks = self.model.blocks
+
+    # -- data --------------------------------------------------------------------------------------------------
+
+    def _moments(self, values: np.ndarray) -> tuple[float, float]:
+        total = math.fsum(self.weights)
+        mean = math.fsum(self.weights * values) / total
+        return mean, math.sqrt(math.fsum(self.weights * (values - mean) ** 2) / total)
+
+    def _standardised(self, column: np.ndarray) -> tuple[np.ndarray, float] | None:
+        """Return the standardised column and its unit; None for a constant one."""
+        counted = sorted(set(column[self.weights > 0].tolist()))
+        mean, spread = self._moments(column)
+        if len(counted) == 1:
+            return None
+        unit = counted[1] - counted[0] if len(counted) == 2 else spread
+        return (column - mean) / unit, unit
+
+    def _share_out(self, own: int) -> None:
+        """Decide which columns predictors without ``columns=`` use."""
+        predictors = [self.model.gate.predictor, *(p for e in self.model.experts for p in e.predictors.values())]
+        claimed = {self._position(c) for p in predictors for c in (getattr(p, "columns", None) or ())}
+        self.free = [j for j in range(own) if j not in claimed]
+        appended = [j for j in range(own, len(self.names)) if j not in claimed]
+        self.gate_free = list(range(own, len(self.names))) if len(self.names) > own else self.free
+        assert self.gate_free == self.free or self.gate_free == appended
+
+    def _position(self, column: str | int) -> int:
+        return self.names.index(column) if isinstance(column, str) else column
+
+    def basis(self, predictor: Any, default: list[int]) -> list[tuple[np.ndarray, float]]:
+        """Return the columns of a predictor, each with the user's unit that one step of it stands for."""
+        key = (predictor, tuple(default))
+        if key not in self._bases:
+            self._bases[key] = self._basis(predictor, default)
+        return self._bases[key]
+
+    def _basis(self, predictor: Any, default: list[int]) -> list[tuple[np.ndarray, float]]:
+        if isinstance(predictor, Constant):
+            return []
+        asked = default if predictor.columns is None else [self._position(c) for c in predictor.columns]
+        chosen = [self.columns[j] for j in asked if self.columns[j] is not None]
+        if isinstance(predictor, Linear):
+            return chosen
+        assert isinstance(predictor, Polynomial)
+        out = []
+        for power in range(1, predictor.degree + 1):
+            for column, _ in chosen:
+                values = column**power
+                mean, spread = (0.0, 1.0) if power == 1 else self._moments(values)
+                out.append(((values - mean) / spread, 1.0))
+        return out
+
+    # -- log posterior -----------------------------------------------------------------------------------------
+
+    def terms(self, point: Mapping[str, Any]) -> Terms:
+        """Return the log posterior at unconstrained values by name."""
+        left = {name: np.asarray(values, dtype=float) for name, values in point.items()}
+        log_priors: list[Prior] = []
+        mu, log_sigma = (np.full((len(self.y), len(self.model.experts)), np.nan) for _ in range(2))
+        for index, (expert, positions) in enumerate(self.blocks):
+            suffix = "" if len(self.blocks) == 1 else f"_{index}"
+            for parameter, out in (("mu", mu), ("sigma", log_sigma)):
+                predictor = expert.predictors[parameter]
+                self._experts(parameter, predictor, suffix, list(positions), left, out, log_priors)
+        gate = self._gate(left, log_priors)
+        assert not left, f"values that nothing reads: {list(left)}"
+        density = np.column_stack(
+            [
+                norm.logpdf(self.y, self.y_center + self.y_scale * mu[:, k], self.y_scale * np.exp(log_sigma[:, k]))
+                for k in range(mu.shape[1])
+            ]
+        )
+        value, loc, scale, log_jacobian = np.array(log_priors).T
+        prior = math.fsum([*norm.logpdf(value, loc, scale), *log_jacobian])
+        return Terms(prior, gate, density, self.weights)
+
+    def log_posterior(self, point: Mapping[str, Any]) -> float:
+        """Return the log posterior at unconstrained values by name."""
+        return self.terms(point).log_posterior
+
+    def _experts(
+        self,
+        parameter: str,
+        predictor: Any,
+        suffix: str,
+        positions: list[int],
+        left: dict[str, np.ndarray],
+        out: np.ndarray,
+        log_priors: list[Prior],
+    ) -> None:
+        """Fill the linear predictor of one parameter in one block and collect its priors."""
+        basis = self.basis(predictor, self.free)
+        word = NAMES[parameter]
+        alone = parameter == "sigma" and not basis
+        intercepts = left.pop(f"{word}{suffix}_z" if alone else f"{word}_intercept{suffix}_z")
+        slopes = left.pop(f"{word}_slopes{suffix}_z") if basis else np.zeros((*intercepts.shape, 0))
+        count = 1 if predictor.shared else len(positions)
+        assert intercepts.shape == (() if predictor.shared else (count,))
+        assert slopes.shape == (*intercepts.shape, len(basis))
+        intercepts, slopes = intercepts.reshape(count), slopes.reshape(count, len(basis))
+        for order, expert in enumerate(positions):
+            a, b = (intercepts[0], slopes[0]) if predictor.shared else (intercepts[order], slopes[order])
+            for i in range(len(self.y)):
+                out[i, expert] = math.fsum([a, *(b[j] * column[i] for j, (column, _) in enumerate(basis))])
+        for a, b in zip(intercepts, slopes, strict=True):
+            log_priors.append(self._intercept_prior(parameter, predictor.intercept, a))
+            for value, (_, unit) in zip(b, basis, strict=True):
+                slope_prior = None if isinstance(predictor, Constant) else predictor.slopes
+                log_priors.append(self._slope_prior(parameter, slope_prior, value, unit))
+
+    def _intercept_prior(self, parameter: str, prior: Any, value: float) -> Prior:
+        if prior is None:
+            return Prior(value, *DEFAULTS[parameter][0])
+        if prior.standardised:
+            return Prior(value, prior.loc, prior.scale)
+        if parameter == "mu":
+            return Prior(self.y_center + self.y_scale * value, prior.loc, prior.scale, math.log(self.y_scale))
+        return Prior(value + math.log(self.y_scale), prior.loc, prior.scale)
+
+    def _slope_prior(self, parameter: str, prior: Any, value: float, unit: float) -> Prior:
+        if prior is None:
+            return Prior(value, *DEFAULTS[parameter][1])
+        if prior.standardised:
+            return Prior(value, prior.loc, prior.scale)
+        per_unit = (self.y_scale if parameter == "mu" else 1.0) / unit
+        return Prior(per_unit * value, prior.loc, prior.scale, math.log(per_unit))
+
+    def _gate(self, left: dict[str, np.ndarray], log_priors: list[Prior]) -> np.ndarray:
+        """Return log gate probabilities (n, K) and collect their priors."""
+        count, rows = len(self.model.experts), len(self.y)
+        if isinstance(self.model.gate, EqualGate):
+            return np.full((rows, count), -math.log(count))
+        predictor = self.model.gate.predictor
+        basis = self.basis(predictor, self.gate_free)
+        width = len(basis)
+        prior = None if isinstance(predictor, Constant) else predictor.slopes
+        intercepts = left.pop("gate_intercept_z_zerosum__")
+        slopes = left.pop("gate_slopes_z_zerosum__") if width else np.zeros((0, count - 1))
+        assert intercepts.shape == (count - 1,)
+        assert slopes.shape == (width, count - 1)
+        log_priors += [Prior(value, 0.0, 1.0) for value in (*intercepts, *slopes.ravel())]
+        if isinstance(prior, priors.Normal):
+            spreads = [prior.scale * (1.0 if prior.standardised else unit) for _, unit in basis]
+        else:
+            prior = prior or priors.LearnedScale(1.5, 1.0)
+            total = prior.median
+            if width:
+                t = float(left.pop("gate_scale_z"))
+                log_priors.append(Prior(t, 0.0, 1.0))
+                total = prior.median * math.exp(prior.spread * t)
+            spreads = [total / math.sqrt(width) for _ in basis]
+        if width:
+            total = math.sqrt(math.fsum(s * s for s in spreads))
+        elif isinstance(prior, priors.Normal) or prior is None:
+            total = 1.5
+        amplitude = predictor.intercept.scale if predictor.intercept else math.sqrt(1.0 + total**2) / 1.8
+        a = [amplitude * v for v in zero_sum(intercepts)]
+        b = [[spread * v for v in zero_sum(row)] for spread, row in zip(spreads, slopes, strict=True)]
+        out = np.empty((rows, count))
+        for i in range(rows):
+            eta = [math.fsum([a[k], *(b[j][k] * basis[j][0][i] for j in range(width))]) for k in range(count)]
+            out[i] = eta
+        return np.asarray(log_softmax(out, axis=1))
