@@ -47,6 +47,12 @@ class Terms:
     experts: np.ndarray
     weights: np.ndarray
 
+    @property
+    def counted(self) -> Terms:
+        """The terms of the rows of positive weight."""
+        rows = self.weights > 0
+        return Terms(self.prior, self.gate[rows], self.experts[rows], self.weights[rows])
+
     @cached_property
     def rows(self) -> np.ndarray:
         """Log density of every row (n,)."""
@@ -55,7 +61,7 @@ class Terms:
     @property
     def log_likelihood(self) -> float:
         """Weighted log likelihood."""
-        return math.fsum(w * value for w, value in zip(self.weights, self.rows, strict=True) if w != 0)
+        return math.fsum(w * value for w, value in zip(self.weights, self.rows, strict=True))
 
     @property
     def log_posterior(self) -> float:
@@ -194,7 +200,7 @@ class Oracle:
 
     def log_posterior(self, point: Mapping[str, Any]) -> float:
         """Return the log posterior at unconstrained values by name."""
-        return self.terms(point).log_posterior
+        return self.terms(point).counted.log_posterior
 
     def _experts(
         self,

@@ -37,11 +37,18 @@ class Bound:
     parameters: Parameters
 
     @cached_property
+    def counted(self) -> np.ndarray:
+        """Positions of the rows of positive weight; the density knows no others, whatever stands in them."""
+        return np.flatnonzero(self.data.weights > 0)
+
+    @cached_property
     def density(self) -> MixtureDensity:
         """The log posterior that engines read."""
-        table = self.data.table.values
-        y = self.design.scaling.standardise_y(self.data.y)
-        return MixtureDensity(self.design, self.parameters, self.design.matrix(table), y, self.data.weights)
+        table, y, weights = self.data.table.values, self.data.y, self.data.weights
+        if len(self.counted) < len(y):
+            table, y, weights = table[self.counted], y[self.counted], weights[self.counted]
+        y = self.design.scaling.standardise_y(y)
+        return MixtureDensity(self.design, self.parameters, self.design.matrix(table), y, weights)
 
     def pymc_model(self) -> pm.Model:
         """Return the same posterior as an ordinary PyMC model."""

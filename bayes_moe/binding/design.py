@@ -113,11 +113,11 @@ def _position(column: str | int, names: Sequence[str]) -> int:
 
 
 class _Collector:
-    """Gathers the columns of several bases, each distinct column once."""
+    """Gathers the columns of several bases, each distinct column once; equal columns of one basis stay apart."""
 
     def __init__(self, table: np.ndarray) -> None:
         self.table = table
-        self.seen: dict[bytes, int] = {}
+        self.seen: dict[bytes, list[int]] = {}
         self.bases: list[Basis] = []
         self.keep: list[np.ndarray] = []
         self.width = 1
@@ -131,12 +131,14 @@ class _Collector:
                 bad = [name for name, ok in zip(basis.names, np.isfinite(values).all(axis=0), strict=True) if not ok]
                 raise SpecError(f"predictor: expected finite columns, got overflow in {bad} → lower the degree")
             for j in range(values.shape[1]):
-                key = values[:, j].tobytes()
-                if key not in self.seen:
-                    self.seen[key] = self.width
+                equal = self.seen.setdefault(values[:, j].tobytes(), [])
+                position = next((at for at in equal if at not in positions), None)
+                if position is None:
+                    position = self.width
+                    equal.append(position)
                     self.width += 1
                     keep.append(j)
-                positions.append(self.seen[key])
+                positions.append(position)
         self.bases.append(basis)
         self.keep.append(np.array(keep, dtype=np.int64))
         return Term(basis, np.array(positions, dtype=np.int64))

@@ -137,10 +137,10 @@ class _Predictors:
     def at(self, parameter: Parameter, columns: TensorVariable) -> TensorVariable:
         """Return the linear predictor of one parameter: (rows, K), or (K,) where it is the same for every row."""
         terms = self._terms(parameter)
-        places = [_selection(term.term.positions, self.design.width) for term in terms]
         if parameter.role is not Role.LOCATION and all(term.term.width == 0 for term in terms):
-            return self._stacked(terms, places)[:, 0]
-        return columns @ self._stacked(terms, places).T
+            return self._stacked([self._block(term) for term in terms], terms)[:, 0]
+        places = [_selection(term.term.positions, self.design.width) for term in terms]
+        return columns @ self._mapped(terms, places).T
 
     def report(self) -> None:
         """Register the coefficients in the user's units, as `user_coefficients` computes them."""
@@ -156,7 +156,7 @@ class _Predictors:
                 maps.append(parameter.role.to_user(linear, 0.0, scaling.y_scale))
                 maps[-1] -= parameter.role.to_user(zero, 0.0, scaling.y_scale)
             offset = parameter.role.to_user(zero, scaling.y_center, scaling.y_scale)
-            full = self._stacked(terms, maps) + _shared(offset)
+            full = self._mapped(terms, maps) + _shared(offset)
             if not names and parameter.logarithmic:
                 pm.Deterministic(parameter.name, pt.exp(full[:, 0]), dims="expert")
             else:
@@ -184,9 +184,14 @@ class _Predictors:
         values = [self.variables[free.name] for free in self.parameters.gate.free]
         return self._shared_gate().coefficients(values, pt)
 
-    def _stacked(self, terms: Sequence[ExpertTerm], maps: Sequence[np.ndarray]) -> TensorVariable:
-        """Return the coefficients of all experts, in their order, each block through its own linear map."""
+    def _mapped(self, terms: Sequence[ExpertTerm], maps: Sequence[np.ndarray]) -> TensorVariable:
+        """Return the coefficients of all experts, each block through its own linear map."""
         blocks = [self._block(term) @ _shared(matrix) for term, matrix in zip(terms, maps, strict=True)]
+        return self._stacked(blocks, terms)
+
+    @staticmethod
+    def _stacked(blocks: Sequence[TensorVariable], terms: Sequence[ExpertTerm]) -> TensorVariable:
+        """Return the rows of the blocks in the order of the experts."""
         if len(blocks) == 1:
             return blocks[0]
         order = np.argsort([expert for term in terms for expert in term.experts])

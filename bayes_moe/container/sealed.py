@@ -120,7 +120,7 @@ def _storable_group(group: xr.Dataset) -> xr.Dataset:
     out = group.drop_encoding()
     for name, variable in out.variables.items():
         if variable.dtype.kind in "OT":
-            texts = ["" if value is None else str(value) for value in variable.values.ravel().tolist()]
+            texts = ["" if _is_missing(value) else str(value) for value in variable.values.ravel().tolist()]
             out = out.assign(
                 {name: (variable.dims, np.array(texts, dtype=str).reshape(variable.shape), variable.attrs)}
             )
@@ -129,6 +129,11 @@ def _storable_group(group: xr.Dataset) -> xr.Dataset:
         if variable.dtype.kind == "f" and "_FillValue" not in variable.attrs:
             variable.encoding["_FillValue"] = None
     return out.assign_attrs(_storable_attributes(group.attrs))
+
+
+def _is_missing(value: object) -> bool:
+    """Whether an object stands for no text; xarray makes NaN of None."""
+    return value is None or (isinstance(value, float) and np.isnan(value))
 
 
 def _storable_attributes(attributes: Mapping[Any, Any]) -> dict[Any, Any]:

@@ -75,24 +75,25 @@ def normal_hessian(
     """
     experts = coefficients.shape[0] // 3
     size = len(active[0])
-    hessian, gradient = np.zeros((size, size)), np.zeros(size)
+    hessian, gradient, own = np.zeros((size, size)), np.zeros(size), np.zeros(())
     step = max(64, _CHUNK_ELEMENTS // max(size, 1))
     for start in range(0, len(y), step):
         phi, w = table[start : start + step], weights[start : start + step]
         terms = normal_terms(phi @ coefficients.T, y[start : start + step], experts)
-        add_hessian(terms, active, phi, w, hessian, gradient)
+        own = own + _add_shared(terms, active, phi, w, hessian, gradient)
+    _add_own(hessian, active, own, len(coefficients) // experts, table.shape[1])
     return hessian, gradient
 
 
-def add_hessian(
+def _add_shared(
     terms: RowTerms,
     active: tuple[np.ndarray, np.ndarray],
     phi: np.ndarray,
     weights: np.ndarray,
     hessian: np.ndarray,
     gradient: np.ndarray,
-) -> None:
-    """Add the rows' Hessian and gradient in the active coefficients to ``hessian`` and ``gradient``."""
+) -> np.ndarray:
+    """Add the gradient and the part of the Hessian that couples experts; return the sums of D (values, P(P+1)/2)."""
     rows, columns = active
     r, g = terms.responsibilities, terms.gate
     experts = r.shape[1]
@@ -106,40 +107,48 @@ def add_hessian(
     gates = np.flatnonzero(rows < experts)
     wide = np.ascontiguousarray(g.T)[rows[gates]] * rooted[columns[gates]]
     hessian[np.ix_(gates, gates)] += wide @ wide.T
-    _add_own(hessian, active, _own_weights(terms), phi, weights)
+    upper = np.triu_indices(phi.shape[1])
+    crosses = phi[:, upper[0]] * phi[:, upper[1]] * weights[:, None]
+    return np.asarray(np.concatenate(_own_weights(terms), axis=1).T @ crosses)
 
 
-def _own_weights(terms: RowTerms) -> list[tuple[int, int, np.ndarray]]:
-    """Return D: (predictor kind, predictor kind, values (rows, K)), kind 0 being the gate."""
+def _own_pairs(kinds: int) -> list[tuple[int, int]]:
+    """Return the pairs of predictor kinds that D couples, kind 0 being the gate.
+
+    Examples
+    --------
+    >>> _own_pairs(3)
+    [(0, 0), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2)]
+    """
+    return [(i, j) for i in range(kinds) for j in range(i + 1)]
+
+
+def _own_weights(terms: RowTerms) -> list[np.ndarray]:
+    """Return D as (rows, K) per pair of `_own_pairs`."""
     r, scores = terms.responsibilities, terms.scores
-    out = [(0, 0, r - terms.gate)]
+    out = [r - terms.gate]
     packed = 0
     for i, score in enumerate(scores):
-        out.append((i + 1, 0, r * score))
+        out.append(r * score)
         for j in range(i + 1):
-            out.append((i + 1, j + 1, r * (score * scores[j] + terms.curvatures[packed])))
+            out.append(r * (score * scores[j] + terms.curvatures[packed]))
             packed += 1
     return out
 
 
 def _add_own(
-    hessian: np.ndarray,
-    active: tuple[np.ndarray, np.ndarray],
-    own: Sequence[tuple[int, int, np.ndarray]],
-    phi: np.ndarray,
-    weights: np.ndarray,
+    hessian: np.ndarray, active: tuple[np.ndarray, np.ndarray], sums: np.ndarray, kinds: int, width: int
 ) -> None:
     """Add the blocks that couple predictors of the same expert."""
     rows, columns = active
-    width, experts = phi.shape[1], own[0][2].shape[1]
+    pairs = _own_pairs(kinds)
+    experts = len(sums) // len(pairs)
     upper = np.triu_indices(width)
-    crosses = phi[:, upper[0]] * phi[:, upper[1]] * weights[:, None]
-    sums = np.concatenate([values for _, _, values in own], axis=1).T @ crosses
     square = np.empty((len(sums), width, width))
     square[:, upper[0], upper[1]] = sums
     square[:, upper[1], upper[0]] = sums
-    places = [np.flatnonzero(rows == row) for row in range(experts * (1 + max(a for a, _, _ in own)))]
-    for index, (a, b, _) in enumerate(own):
+    places = [np.flatnonzero(rows == row) for row in range(experts * kinds)]
+    for index, (a, b) in enumerate(pairs):
         for k in range(experts):
             here, there = places[a * experts + k], places[b * experts + k]
             block = square[index * experts + k][np.ix_(columns[here], columns[there])]

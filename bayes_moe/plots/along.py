@@ -10,12 +10,14 @@ from matplotlib.axes import Axes
 
 from ..errors import InputError, SpecError, nearest
 from ..posterior.fit import Fit
+from .canvas import INK
 
 POINTS = 300
 """Places along the column."""
 _NAMED = 3
 _MARGIN = 0.02
 _MOST_POINTS = 5000
+_PALE, _OPAQUE = 0.2, 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +76,9 @@ def position(fit: Fit, column: str | int | None) -> int:
     check_fit(fit)
     names = fit.data.table.names
     if not names:
-        raise InputError("fit: expected a fit with a column to draw along, got one without covariates → plot fit.sample")
+        raise InputError(
+            "fit: expected a fit with a column to draw along, got one without covariates → plot fit.sample"
+        )
     if column is None:
         return 0
     if isinstance(column, str) and column in names:
@@ -94,29 +98,58 @@ def check_fit(fit: object) -> None:
 
 
 def scatter(
-    fit: Fit, ax: Axes, path: Along, *, colours: str | np.ndarray, size: float = 16.0, edge: str | np.ndarray = "none"
+    fit: Fit,
+    ax: Axes,
+    path: Along,
+    *,
+    colours: np.ndarray | None = None,
+    rims: np.ndarray | None = None,
+    size: float = 16.0,
+    fading: bool = True,
+    label: str | None = None,
 ) -> None:
     """Draw the rows of positive weight, their areas in proportion to their weights.
 
-    Points are the paler the farther their other columns are from where the path holds them. Of more than 5000 rows,
-    5000 are drawn, evenly spread over the table.
+    Of more than 5000 rows, 5000 are drawn, evenly spread over the table.
+
+    Parameters
+    ----------
+    fit, ax, path
+        What, where to, and along which column.
+    colours
+        (n, 3) a colour for each row; None: that of ink.
+    rims
+        (n, 4) a colour for each row's rim; None: no rims.
+    size
+        Area of a point, in square points, where rows are few.
+    fading
+        Whether points are the paler the farther their other columns are from where the path holds them.
+    label
+        For the legend; None: not in it.
     """
     rows = shown_rows(fit)
     weights = fit.data.weights[rows]
-    opacity = _nearness(fit, path)[rows]
+    opacity = _nearness(fit, path)[rows] if fading else np.full(len(rows), _OPAQUE)
     crowd = min(1.0, (300.0 / len(rows)) ** 0.35)
     ax.scatter(
         np.asarray(fit.data.table.values)[rows, path.column],
         fit.data.y[rows],
         s=size * max(crowd, 0.3) * weights / weights.mean(),
-        c=colours if isinstance(colours, str) else colours[rows],
+        c=INK if colours is None else colours[rows],
         alpha=opacity * max(crowd, 0.35),
-        edgecolors=edge if isinstance(edge, str) else list(edge[rows]),
-        linewidths=0.0 if isinstance(edge, str) and edge == "none" else 0.7,
+        edgecolors="none" if rims is None else list(rims[rows]),
+        linewidths=0.0 if rims is None else 0.5,
         rasterized=len(rows) > 1000,
         zorder=3,
-        label=f"data ({len(rows)} of {len(fit.data.y)} rows)" if len(rows) < len(fit.data.y) else "data",
+        label=label,
     )
+
+
+def data_range(fit: Fit) -> tuple[float, float]:
+    """Return limits for an axis of y that shows all rows."""
+    y = fit.data.y[fit.data.weights > 0]
+    room = 0.06 * (y.max() - y.min()) or 1.0
+    return float(y.min() - room), float(y.max() + room)
 
 
 def shown_rows(fit: Fit) -> np.ndarray:
@@ -128,15 +161,15 @@ def shown_rows(fit: Fit) -> np.ndarray:
 
 
 def _nearness(fit: Fit, path: Along) -> np.ndarray:
-    """Return 0.2 to 0.9 per row: how near its other columns are to the path, in their standard deviations."""
+    """Return an opacity for each row: how near its other columns are to the path, in their standard deviations."""
     others = np.delete(np.asarray(fit.data.table.values), path.column, axis=1)
     held = np.delete(path.table[0], path.column)
     spread = others.std(axis=0)
     used = spread > 0
     if not used.any():
-        return np.full(len(others), 0.9)
-    distance = np.mean(((others[:, used] - held[used]) / spread[used]) ** 2, axis=1)
-    return np.asarray(0.2 + 0.7 * np.exp(-0.5 * distance))
+        return np.full(len(others), _OPAQUE)
+    distance: np.ndarray = np.mean(((others[:, used] - held[used]) / spread[used]) ** 2, axis=1)
+    return np.asarray(_PALE + (_OPAQUE - _PALE) * np.exp(-0.5 * distance))
 
 
 def _held(others: Sequence[tuple[str, float]]) -> str:
@@ -145,4 +178,4 @@ def _held(others: Sequence[tuple[str, float]]) -> str:
     if len(others) > _NAMED:
         return f"   (the other {len(others)} columns at their medians)"
     values = ", ".join(f"{name} = {value:.3g}" for name, value in others)
-    return f"   (at {'the median' if len(others) == 1 else 'medians'} {values})"
+    return f"   ({values}, {'its median' if len(others) == 1 else 'their medians'})"

@@ -17,6 +17,9 @@ GREY = "#8a8a8a"
 ALARM = "#b2182b"
 """What went wrong."""
 
+_HANDLE, _LETTER = 0.5, 0.075
+"""Width of a legend's entry, in inches, and of one letter of it."""
+
 _EXPERTS = (
     "#0072B2",
     "#D55E00",
@@ -60,12 +63,17 @@ def note_labels(fit: Fit, ax: Axes) -> None:
         ax.set_title("labels are ambiguous: what is said of one expert means little", fontsize="small", color=ALARM)
 
 
-def legend(ax: Axes, columns: int) -> None:
-    """Put a legend without a frame above the axes."""
+def legend(ax: Axes) -> None:
+    """Put a legend without a frame above the axes, in as many columns as fit."""
+    labels = ax.get_legend_handles_labels()[1]
+    figure = ax.figure.get_figure(root=True)
+    assert figure is not None
+    room = ax.get_position().width * ax.figure.bbox.width / figure.dpi
+    columns = int(room / (_HANDLE + _LETTER * max(len(label) for label in labels)))
     ax.legend(
         loc="lower left",
         bbox_to_anchor=(0.0, 1.0),
-        ncols=columns,
+        ncols=min(max(columns, 1), len(labels)),
         frameon=False,
         fontsize="small",
         borderaxespad=0.2,

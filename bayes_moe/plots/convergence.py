@@ -7,12 +7,14 @@ import xarray as xr
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
 
 from ..posterior.fit import Fit
 from .along import check_fit
 from .canvas import ALARM, GREY, INK, canvas
 
 _BINS = 20
+_ROUNDING = 1e-9
 _CHAINS = ("#4477AA", "#88CCEE", "#44AA99", "#117733", "#AA4499", "#999933", "#882255", "#CC6677")
 
 
@@ -42,7 +44,7 @@ def convergence(fit: Fit, *, figure: Figure | SubFigure | None = None) -> Figure
     """
     check_fit(fit)
     if figure is None:
-        figure = plt.figure(figsize=(9.0, 3.6), layout="constrained")
+        figure = plt.figure(figsize=(9.6, 3.6), layout="constrained")
     left, right = (canvas(ax) for ax in figure.subplots(1, 2))
     record = fit.idata["fit"].to_dataset()
     stats = fit.idata["sample_stats"].to_dataset() if "sample_stats" in fit.idata.children else xr.Dataset()
@@ -51,15 +53,18 @@ def convergence(fit: Fit, *, figure: Figure | SubFigure | None = None) -> Figure
         _ranks(right, stats["logp"].values)
     else:
         if "elbo" in record:
-            _ascent(left, record)
+            _climb(left, record["elbo"].values, step="step", title="evidence lower bound")
         else:
-            _trace(left, record)
+            trace = record["em_log_posterior"].values if "em_log_posterior" in record else np.empty(0)
+            _climb(left, trace, step="iteration of EM", title="log posterior of the winning run")
         if "log_q" in stats:
             _ratios(right, stats, record)
         else:
             _starts(right, record)
+    for ax in (left, right):
+        ax.title.set_fontsize("medium")
     colour = INK if fit.status.converged else ALARM
-    figure.suptitle(f"{type(fit.engine).__name__}: {_short(fit)}", fontsize="medium", color=colour)
+    figure.suptitle(f"{type(fit.engine).__name__}: {_short(fit)}", fontsize="large", color=colour)
     return figure
 
 
@@ -70,39 +75,44 @@ def _short(fit: Fit) -> str:
     return f"{verdict} ({codes})" if codes else verdict
 
 
-def _trace(ax: Axes, record: xr.Dataset) -> None:
-    trace = record["em_log_posterior"].values if "em_log_posterior" in record else np.empty(0)
-    if len(trace) < 2:
-        ax.set_axis_off()
-        ax.text(0.5, 0.5, "no trace: the fit began at the optimum", ha="center", va="center", color=GREY)
+def _climb(ax: Axes, trace: np.ndarray, *, step: str, title: str) -> None:
+    """Draw how far below its end a climb stood at each step."""
+    gap = trace.max(initial=-np.inf) - trace
+    if not np.any(gap > _ROUNDING):
+        _nothing(ax, "no trace: the fit began where it ended")
         return
-    gap = trace[-1] - trace[:-1]
-    ax.semilogy(np.arange(1, len(trace)), np.maximum(gap, 1e-12), "o-", color=INK, markersize=3.0, linewidth=1.0)
-    ax.set(xlabel="iteration of EM", ylabel=f"below {trace[-1]:.2f}, in nats", title="log posterior of the winning run")
+    ax.semilogy(np.flatnonzero(gap > 0), gap[gap > 0], "o-", color=INK, markersize=3.0, linewidth=1.0)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set(xlabel=step, ylabel=f"nats below {trace.max():.2f}", title=title)
     ax.grid(color="#e6e6e6", linewidth=0.6)
 
 
+def _nothing(ax: Axes, words: str) -> None:
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, words, ha="center", va="center", color=GREY, transform=ax.transAxes)
+
+
 def _starts(ax: Axes, record: xr.Dataset) -> None:
-    if "start_log_posterior" not in record or record.sizes.get("start", 0) == 0:
-        ax.set_axis_off()
-        ax.text(0.5, 0.5, "one run, from the start that was given", ha="center", va="center", color=GREY)
+    if record.sizes.get("start", 0) == 0:
+        _nothing(ax, "one run, from the start that was given")
         return
     values, recipes = record["start_log_posterior"].values, record["start_recipe"].values.astype(str)
-    best = float(record["optimum_log_posterior"][0])
+    optima = record["optimum_log_posterior"].values
     kinds = sorted(set(recipes), key=lambda kind: -np.max(values[recipes == kind]))
     for row, kind in enumerate(kinds):
         here = np.sort(values[recipes == kind])
         lift = 0.22 * np.sin(2.4 * np.arange(len(here)))
-        ax.plot(here, row + lift, "o", color=GREY, alpha=0.6, markersize=3.5, markeredgewidth=0, clip_on=True)
-    for value in record["optimum_log_posterior"].values[1:]:
-        ax.axvline(value, color=INK, linewidth=0.5, alpha=0.5)
-    ax.axvline(best, color=INK, linewidth=1.8)
-    lowest = np.quantile(values, 0.1)
-    ax.set_xlim(lowest - 0.05 * (best - lowest), best + 0.05 * (best - lowest) + 1e-6)
+        ax.plot(here, row + lift, "o", color=GREY, alpha=0.6, markersize=3.5, markeredgewidth=0)
+    for value in optima[1:]:
+        ax.axvline(value, color=INK, linewidth=0.6, alpha=0.5)
+    ax.axvline(optima[0], color=INK, linewidth=1.8)
+    depth = min(optima[0] - values.min(), 4.0 * (optima[0] - np.median(values))) or 1.0
+    ax.set_xlim(optima[0] - 1.05 * depth, max(optima.max(), values.max()) + 0.05 * depth)
     ax.set_yticks(range(len(kinds)), [kind.replace("_", " ") for kind in kinds])
     ax.invert_yaxis()
     hits, runs = int(record["optimum_hits"][0]), int(record.attrs.get("long_runs", 1))
-    ax.set(xlabel="log posterior", title=f"{len(values)} short runs; best reached by {hits} of {runs} long ones")
+    ax.set(xlabel=f"log posterior (line: the best, {hits} of {runs} long runs)")
+    ax.set_title(f"{len(values)} short runs, by kind of start")
 
 
 def _chains(ax: Axes, stats: xr.Dataset) -> None:
@@ -131,21 +141,12 @@ def _ranks(ax: Axes, values: np.ndarray) -> None:
     ax.set_title("level: the chains agree")
 
 
-def _ascent(ax: Axes, record: xr.Dataset) -> None:
-    bound = record["elbo"].values
-    ax.plot(np.arange(len(bound)), bound, "o-", color=INK, markersize=3.0, linewidth=1.0)
-    if len(bound) > 4:
-        ax.set_ylim(np.quantile(bound, 0.1), bound.max() + 0.05 * (bound.max() - np.quantile(bound, 0.1)) + 1e-6)
-    ax.set(xlabel="step", ylabel="evidence lower bound, in nats", title=f"ELBO {record.attrs['elbo']:.2f}")
-    ax.grid(color="#e6e6e6", linewidth=0.6)
-
-
 def _ratios(ax: Axes, stats: xr.Dataset, record: xr.Dataset) -> None:
     ratios = (stats["log_p"] - stats["log_q"]).values.ravel()
     ratios = ratios - np.median(ratios)
-    ax.hist(ratios, bins=40, color=GREY, alpha=0.7)
+    ax.hist(ratios, bins=40, range=(np.quantile(ratios, 0.02), ratios.max()), color=GREY, alpha=0.7)
     ax.axvline(0.0, color=INK, linewidth=0.8)
     k_hat = float(record.attrs["k_hat"])
     fair = "0.7 or less is good" if k_hat <= 0.7 else "above 0.7: unreliable"
     ax.set_title(f"PSIS k-hat {k_hat:.2f} ({fair})", color=INK if k_hat <= 0.7 else ALARM)
-    ax.set(xlabel="log posterior / approximation, about its median", ylabel="draws")
+    ax.set(xlabel="log (posterior / approximation), about its median", ylabel="draws")

@@ -9,14 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
 from ..posterior.fit import Fit
-from ..posterior.mixtures import Components, MixtureDraws, log_density
-from .along import along, scatter
-from .canvas import INK, canvas
+from ..posterior.mixtures import Components, MixtureDraws, log_density, predictive_mean, predictive_variance
+from .along import along, data_range, scatter
+from .canvas import canvas
 
-_ACROSS, _UP = 220, 220
+_ACROSS, _UP = 200, 200
 _MOST_DRAWS = 400
 _DECADES = 3.0
-_MARGIN = 0.12
+_MOST_ROOM = 0.4
 
 
 def density(fit: Fit, *, column: str | int | None = None, ax: Axes | None = None) -> Axes:
@@ -50,23 +50,30 @@ def density(fit: Fit, *, column: str | int | None = None, ax: Axes | None = None
     """
     path = along(fit, column, points=_ACROSS)
     ax = canvas(ax)
-    y = _heights(fit.data.y)
-    mixture = _thinned(fit.draws.mixture(np.repeat(path.table, _UP, axis=0)))
-    values = np.exp(log_density(mixture, np.tile(y, _ACROSS))).reshape(_ACROSS, _UP).T
+    mixture = _thinned(fit.draws.mixture(path.table))
+    y = _heights(fit, mixture)
+    values = np.exp(log_density(_repeated(mixture), np.tile(y, _ACROSS))).reshape(_ACROSS, _UP).T
     top = values.max()
     norm = LogNorm(top * 10.0**-_DECADES, top, clip=True)
-    mesh = ax.pcolormesh(path.x, y, values, norm=norm, cmap="YlGnBu", shading="gouraud", rasterized=True, zorder=0)
+    mesh = ax.pcolormesh(path.x, y, values, norm=norm, cmap="magma", shading="gouraud", rasterized=True, zorder=0)
     bar = ax.figure.colorbar(mesh, ax=ax, pad=0.02, extend="min")
-    bar.set_label(f"predictive density per unit of {fit.data.y_name}")
-    scatter(fit, ax, path, colours=INK, size=7.0)
+    bar.set_label("predictive density, per unit of y")
+    rows = len(fit.data.y)
+    scatter(fit, ax, path, colours=np.ones((rows, 3)), rims=np.tile((0.0, 0.0, 0.0, 0.8), (rows, 1)), size=9.0)
     ax.set(xlabel=path.title, ylabel=fit.data.y_name, xlim=(path.x[0], path.x[-1]), ylim=(y[0], y[-1]))
     return ax
 
 
-def _heights(y: np.ndarray) -> np.ndarray:
-    """Return evenly spaced values of y over the data and a margin."""
-    room = _MARGIN * (y.max() - y.min()) or 1.0
-    return np.linspace(y.min() - room, y.max() + room, _UP)
+def _heights(fit: Fit, mixture: MixtureDraws) -> np.ndarray:
+    """Return evenly spaced values of y over the data and two predictive standard deviations, within reason."""
+    low, high = data_range(fit)
+    mean, spread = predictive_mean(mixture), np.sqrt(predictive_variance(mixture))
+    room = _MOST_ROOM * (high - low)
+    low, high = (
+        max(low - room, min(low, (mean - 2 * spread).min())),
+        min(high + room, max(high, (mean + 2 * spread).max())),
+    )
+    return np.linspace(low, high, _UP)
 
 
 def _thinned(mixture: MixtureDraws) -> MixtureDraws:
@@ -77,3 +84,16 @@ def _thinned(mixture: MixtureDraws) -> MixtureDraws:
         return mixture.components(rows, slice(draws.start * step, min(draws.stop * step, mixture.draws), step))
 
     return replace(mixture, draws=-(-mixture.draws // step), components=every)
+
+
+def _repeated(mixture: MixtureDraws) -> MixtureDraws:
+    """Return the mixture with every row as often as there are heights; gates are not computed again for each."""
+    log_gate, parameters = mixture.components(slice(0, mixture.rows), slice(0, mixture.draws))
+
+    def looked_up(rows: slice, draws: slice) -> Components:
+        at = np.arange(rows.start, rows.stop) // _UP
+        return log_gate[draws][:, at], {
+            name: np.broadcast_to(values, log_gate.shape)[draws][:, at] for name, values in parameters.items()
+        }
+
+    return replace(mixture, rows=mixture.rows * _UP, components=looked_up)

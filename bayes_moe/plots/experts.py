@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection
+from matplotlib.image import AxesImage
+from matplotlib.path import Path
 
 from ..posterior.fit import Fit
-from .along import along, scatter
-from .canvas import INK, canvas, expert_colours, legend, note_labels
+from .along import along, data_range, scatter
+from .canvas import canvas, expert_colours, legend, note_labels
 from .lines import draws_along, expert_lines
 
 _DRAWS = 40
@@ -45,8 +46,7 @@ def experts(fit: Fit, *, column: str | int | None = None, ax: Axes | None = None
     """
     path = along(fit, column)
     ax = canvas(ax)
-    scatter(fit, ax, path, colours=INK, size=12.0)
-    ax.autoscale(enable=False, axis="y")
+    scatter(fit, ax, path, size=12.0, label="data")
     mean, weight = fit.expert_means(path.table).values, fit.gate(path.table).values
     gates, means, deviations = draws_along(fit, path.table, 500)
     spread = np.sqrt((deviations**2).mean(axis=0) + means.var(axis=0))
@@ -56,8 +56,8 @@ def experts(fit: Fit, *, column: str | int | None = None, ax: Axes | None = None
     for draw in range(0, len(gates), -(-len(gates) // _DRAWS)) if len(gates) > 1 else ():
         expert_lines(ax, path.x, means[draw], gates[draw], width=0.5, opacity=0.35)
     expert_lines(ax, path.x, mean, weight, width=2.6)
-    ax.set(xlabel=path.title, ylabel=fit.data.y_name, xlim=(path.x[0], path.x[-1]))
-    legend(ax, columns=min(mean.shape[1] + 1, 6))
+    ax.set(xlabel=path.title, ylabel=fit.data.y_name, xlim=(path.x[0], path.x[-1]), ylim=data_range(fit))
+    legend(ax)
     note_labels(fit, ax)
     return ax
 
@@ -65,19 +65,16 @@ def experts(fit: Fit, *, column: str | int | None = None, ax: Axes | None = None
 def _ribbon(
     ax: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, opacity: np.ndarray, colour: np.ndarray
 ) -> None:
-    """Fill between two lines with an opacity that changes along x."""
-    corners = np.stack(
-        [
-            np.column_stack([x[:-1], low[:-1]]),
-            np.column_stack([x[1:], low[1:]]),
-            np.column_stack([x[1:], high[1:]]),
-            np.column_stack([x[:-1], high[:-1]]),
-        ],
-        axis=1,
-    )
-    shades = np.empty((len(x) - 1, 4))
-    shades[:, :3] = colour
-    shades[:, 3] = 0.5 * (opacity[1:] + opacity[:-1])
-    # without smoothed edges, which would show as stripes where neighbours touch
-    patches = PolyCollection(list(corners), facecolors=shades, linewidths=0, antialiaseds=False, zorder=1)  # type: ignore[arg-type]
-    ax.add_collection(patches, autolim=False)
+    """Fill between two lines with an opacity that changes along x: an image of one row, cut to the ribbon's shape."""
+    shades = np.empty((1, len(x), 4))
+    shades[..., :3] = colour
+    shades[..., 3] = opacity
+    half = 0.5 * (x[1] - x[0])
+    extent = (x[0] - half, x[-1] + half, low.min(), high.max())
+    image = AxesImage(ax, extent=extent, interpolation="bilinear", origin="lower", zorder=1)
+    image.set_data(shades)
+    corners = np.concatenate([np.column_stack([x, low]), np.column_stack([x, high])[::-1]])
+    image.set_clip_path(Path(corners), ax.transData)
+    image.set_clip_box(ax.bbox)
+    image.set_in_layout(False)
+    ax.add_artist(image)

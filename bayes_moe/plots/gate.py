@@ -55,7 +55,7 @@ def gate(fit: Fit, *, column: str | int | None = None, ax: Axes | None = None) -
         ax.add_collection(LineCollection(lines, colors="white", linewidths=0.6, alpha=0.35, zorder=2), autolim=False)
     _name_areas(ax, path.x, probability)
     ax.set(xlabel=path.title, ylabel="gate probability", xlim=(path.x[0], path.x[-1]), ylim=(0.0, 1.0))
-    legend(ax, columns=min(experts, 6))
+    legend(ax)
     note_labels(fit, ax)
     return ax
 

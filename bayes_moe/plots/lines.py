@@ -39,7 +39,7 @@ def expert_lines(
         shades[:, 3] = opacity * 0.5 * (gate[1:, expert] + gate[:-1, expert])
         drawn = LineCollection(
             np.stack([ends[:-1], ends[1:]], axis=1),  # type: ignore[arg-type]
-            colors=shades,  # type: ignore[arg-type]
+            colors=shades,
             linewidths=width,
             capstyle="butt",
             zorder=4,

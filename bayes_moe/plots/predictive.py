@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 
 from ..posterior.fit import Fit
 from .along import along, scatter
 from .canvas import GREY, INK, canvas, legend
 from .lines import expert_lines
+
+_BAND = "#8fa8c2"
 
 
 def predictive(
@@ -55,16 +58,21 @@ def predictive(
             path.x,
             low,
             high,
-            color="#9fb3c8",
-            alpha=0.35 if order == 0 else 0.55,
+            color=_shade(order, len(levels)),
             linewidth=0,
             zorder=1,
-            label=f"{100 * level:g} % of new rows",
+            label=f"{100 * level:g} % band",
         )
-    scatter(fit, ax, path, colours=INK)
+    scatter(fit, ax, path, label="data")
     ax.plot(path.x, fit.predict(path.table).values, color=INK, linewidth=1.3, zorder=5, label="mean")
     expert_lines(ax, path.x, fit.expert_means(path.table).values, fit.gate(path.table).values, width=3.0)
-    ax.plot([], [], color=GREY, linewidth=3.0, label="experts, where they count")
+    ax.plot([], [], color=GREY, linewidth=3.0, label="experts")
     ax.set(xlabel=path.title, ylabel=fit.data.y_name, xlim=(path.x[0], path.x[-1]))
-    legend(ax, columns=len(levels) + 3)
+    legend(ax)
     return ax
+
+
+def _shade(order: int, bands: int) -> tuple[float, ...]:
+    """Return the colour of a band; the widest comes first and is the palest."""
+    depth = 0.35 + 0.45 * order / max(bands - 1, 1)
+    return tuple(float(v) for v in 1.0 - depth * (1.0 - np.array(to_rgb(_BAND))))

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ..posterior.fit import Fit
-from .along import along, scatter
+from .along import along, data_range, scatter
 from .canvas import INK, canvas, expert_colours, legend, note_labels
 from .lines import expert_lines
 
@@ -24,8 +24,8 @@ def responsibilities(fit: Fit, *, column: str | int | None = None, ax: Axes | No
     fit
         A fit by any engine.
     column
-        Name or position of the column along the axis; None: the first. The experts' lines hold the others at their
-        medians, and rows far from there are pale.
+        Name or position of the column along the axis; None: the first. The experts' lines are drawn only where there
+        is no other.
     ax
         Axes to draw in; None makes a figure.
 
@@ -49,14 +49,23 @@ def responsibilities(fit: Fit, *, column: str | int | None = None, ax: Axes | No
     colours = expert_colours(r.shape[1])
     shared = r.max(axis=1) < SHARED
     rims = np.where(shared[:, None], (0.13, 0.13, 0.13, 1.0), (1.0, 1.0, 1.0, 0.0))
-    scatter(fit, ax, path, colours=np.clip(r @ colours, 0.0, 1.0), size=34.0, edge=rims)
-    ax.autoscale(enable=False, axis="y")
-    expert_lines(ax, path.x, fit.expert_means(path.table).values, fit.gate(path.table).values, width=1.2, opacity=0.6)
+    scatter(fit, ax, path, colours=np.clip(r @ colours, 0.0, 1.0), rims=rims, size=34.0, fading=False)
+    if table.shape[1] == 1:
+        expert_lines(
+            ax, path.x, fit.expert_means(path.table).values, fit.gate(path.table).values, width=1.2, opacity=0.6
+        )
     for k, colour in enumerate(colours):
         ax.scatter([], [], s=34.0, color=[tuple(colour)], label=f"expert {k} ({r[:, k] @ fit.data.weights:.0f} rows)")
     if shared.any():
-        ax.scatter([], [], s=34.0, color="none", edgecolors=INK, linewidths=0.7, label=f"shared (none above {SHARED:g})")
-    ax.set(xlabel=path.title, ylabel=fit.data.y_name, xlim=(path.x[0], path.x[-1]))
-    legend(ax, columns=3)
+        ax.scatter(
+            [], [], s=34.0, color="none", edgecolors=INK, linewidths=0.7, label="shared"
+        )
+    ax.set(
+        xlabel=fit.data.table.names[path.column],
+        ylabel=fit.data.y_name,
+        xlim=(path.x[0], path.x[-1]),
+        ylim=data_range(fit),
+    )
+    legend(ax)
     note_labels(fit, ax)
     return ax

@@ -143,7 +143,7 @@ def label_draws(bound: Bound, q: np.ndarray, mode: np.ndarray | None) -> Labels:
     if experts == 1 or len(q) == 1:
         return Labels(permutations, 1.0, 0.0, ambiguous=False)
     pivot = bound.density.responsibilities(q[0] if mode is None else mode)
-    rows, weights = choose_rows(pivot, weights=bound.data.weights, limit=_LABEL_ROWS)
+    rows, weights = choose_rows(pivot, weights=bound.density.weights, limit=_LABEL_ROWS)
     coefficients = all_coefficients(bound, q)
     agreement, ambiguity, ambiguous = 1.0, 0.0, False
     for _, positions in bound.model.blocks:
@@ -164,7 +164,7 @@ def _label_block(
     positions: np.ndarray,
 ) -> Relabelling:
     """Relabel one block of equal experts by the responsibilities within it."""
-    design, y = bound.density.table[rows], bound.data.y[rows]
+    design, y = bound.density.table[rows], bound.data.y[bound.counted[rows]]
     inside = pivot[:, positions]
     share = inside.sum(axis=1)
     mixture = mixture_draws(bound, coefficients, design)

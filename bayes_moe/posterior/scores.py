@@ -26,7 +26,7 @@ def label_entropy(bound: Bound, q: np.ndarray) -> float:
     """Return the weighted entropy of the responsibilities at q, in nats."""
     r = bound.density.responsibilities(q)
     logs = np.log(np.where(r > 0, r, 1.0))
-    return float(-np.sum(bound.data.weights[:, None] * r * logs))
+    return float(-np.sum(bound.density.weights[:, None] * r * logs))
 
 
 def loo(fit: Fit) -> Any:

@@ -66,8 +66,9 @@ class Polynomial(Predictor):
 
     def basis(self, columns: Columns, table: np.ndarray, weights: np.ndarray) -> Basis:
         chosen = columns.positions(self.columns, "Polynomial")
-        raw = table[:, list(chosen)]
-        share = weights / weights.sum()
+        counted = weights > 0
+        raw = table[np.ix_(counted, chosen)]
+        share = weights[counted] / weights.sum()
         # the first power is standardised already; leaving it alone keeps it the very column that Linear uses
         centers, scales = [np.zeros(len(chosen))], [np.ones(len(chosen))]
         for power in range(2, self.degree + 1):

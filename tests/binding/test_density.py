@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
+import pytensor.tensor as pt
 import pytest
 from pymc.distributions.transforms import ZeroSumTransform
 
@@ -32,7 +33,8 @@ def _oracle(name: str) -> Oracle:
 
 
 def terms(name: str, q: np.ndarray) -> Terms:
-    return _oracle(name).terms(_bound(name).parameters.named(q))
+    """Return the oracle's terms of the rows that count."""
+    return _oracle(name).terms(_bound(name).parameters.named(q)).counted
 
 
 def close(actual: float, expected: float, tolerance: float = 1e-10) -> None:
@@ -40,11 +42,15 @@ def close(actual: float, expected: float, tolerance: float = 1e-10) -> None:
 
 
 def differences(function, q: np.ndarray, step: float) -> np.ndarray:
-    """Return the derivative of a function (of any shape) by four-point central differences, q's axis first."""
+    """Return the derivative of a function (of any shape) by four-point central differences, q's axis first.
+
+    Steps are ``step`` (1 + |q|), element by element.
+    """
     out = []
-    for i in range(len(q)):
-        at = [function(q + h * step * np.eye(len(q))[i]) for h in (1, -1, 2, -2)]
-        out.append((8.0 * (at[0] - at[1]) - (at[2] - at[3])) / (12.0 * step))
+    for i, axis in enumerate(np.eye(len(q))):
+        size = step * (1.0 + abs(q[i]))
+        at = [function(q + h * size * axis) for h in (1, -1, 2, -2)]
+        out.append((8.0 * (at[0] - at[1]) - (at[2] - at[3])) / (12.0 * size))
     return np.array(out)
 
 
@@ -84,7 +90,7 @@ def test_latent_quantities_agree_with_the_oracle(name: str) -> None:
 @pytest.mark.parametrize("experts", [2, 3, 6])
 def test_zero_sum_values_are_those_of_pymc(experts: int) -> None:
     values = np.random.default_rng(experts).normal(size=experts - 1)
-    expected = ZeroSumTransform([-1]).backward(values).eval(mode="FAST_COMPILE")
+    expected = ZeroSumTransform([-1]).backward(pt.as_tensor(values)).eval(mode="FAST_COMPILE")
     np.testing.assert_allclose(zero_sum(values), expected, atol=1e-14)
     np.testing.assert_allclose(zero_sum_basis(experts) @ values, expected, atol=1e-14)
 
@@ -150,7 +156,7 @@ def test_gradient_of_the_oracle(name: str) -> None:
         pytest.skip("the oracle is slow; the rows of this case are tested below")
     q = 0.7 * some_points(CASES[name], 1, seed=5)[0]
     named = _bound(name).parameters.named
-    slope = differences(lambda p: _oracle(name).log_posterior(named(p)), q, 1e-3)
+    slope = differences(lambda p: _oracle(name).log_posterior(named(p)), q, 3e-4)
     gradient = _bound(name).density.gradient(q)
     np.testing.assert_allclose(gradient, slope, rtol=1e-6, atol=1e-7 * (1.0 + np.abs(slope).max()))
 
@@ -215,7 +221,7 @@ def test_extreme_gates(name: str, logit: float) -> None:
     close(compiled_value, value, 1e-12)
     scale = 1.0 + np.abs(gradient).max()
     np.testing.assert_allclose(compiled, gradient, rtol=1e-8, atol=1e-10 * scale)
-    slope = differences(density.logp, q, 1e-5 * (1.0 + np.abs(q).max()))
+    slope = differences(density.logp, q, 1e-5)
     np.testing.assert_allclose(gradient, slope, rtol=1e-4, atol=1e-5 * scale)
 
 
@@ -227,13 +233,16 @@ def test_extreme_sigmas(name: str, log_sigma: float) -> None:
         q = 0.5 * some_points(CASES[name], 1, seed=10)[0]
         for variable, where in density.parameters.slices.items():
             if variable.startswith(("log_sigma_z", "log_sigma_intercept", "log_sigma_0", "log_sigma_1", "log_sigma_2")):
-                q[where if every else where.start] = log_sigma
+                wanted = where if every else slice(where.start, where.start + 1)
+                # no two alike: at a tie the density has a kink
+                q[wanted] = log_sigma + 0.1 * np.arange(wanted.stop - wanted.start)
         value, gradient = density.logp_and_gradient(q)
         close(value, terms(name, q).log_posterior)
         assert np.isfinite(gradient).all()
         assert np.isfinite(density.hessian(q)).all()
         np.testing.assert_allclose(density.compiled()(q)[1], gradient, rtol=1e-8, atol=1e-10 * np.abs(gradient).max())
-        slope = differences(density.logp, q, 1e-4)
+        # where sigma is tiny, rows pass from expert to expert within a step that is not
+        slope = differences(density.logp, q, 1e-7 if log_sigma < 0 else 1e-5)
         np.testing.assert_allclose(gradient, slope, rtol=1e-4, atol=1e-6 * (1.0 + np.abs(slope).max()))
 
 
