@@ -1,7 +1,7 @@
 """Bayesian mixtures of experts: EM, Laplace, ADVI and NUTS on one log density."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import datasets, priors
 from .data import Missing
@@ -32,9 +32,6 @@ from .predictors import Constant, Linear, Polynomial
 from .presets import nearly_flat
 from .scaling import Scaling
 from .storage import load
-
-if TYPE_CHECKING:
-    from . import plots
 
 __version__ = "0.1.0"
 

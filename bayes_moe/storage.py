@@ -7,7 +7,7 @@ import os
 from .binding.bind import bind
 from .errors import SaveFileError, SpecError
 from .posterior.fit import Fit
-from .posterior.saving import as_path, read_saved, save
+from .posterior.saving import as_path, check_draws, read_saved, save
 
 __all__ = ["load", "save"]
 
@@ -45,11 +45,7 @@ def load(path: str | os.PathLike[str]) -> Fit:
     saved, idata = read_saved(place)
     try:
         bound = bind(saved.model, saved.data)
-    except SpecError as error:
+        check_draws(bound, saved.outcome, saved.labels, idata)
+    except (SpecError, SaveFileError) as error:
         raise SaveFileError(f"load: expected a file written by fit.save, got {str(place)!r}: {error}") from error
-    if saved.outcome.draws.shape[-1] != bound.parameters.size:
-        raise SaveFileError(
-            f"load: expected outcome.draws of {bound.parameters.size} values in {str(place)!r}, as its model has, got "
-            f"{saved.outcome.draws.shape[-1]} → take a copy that is whole"
-        )
     return Fit(saved.engine, bound, saved.outcome, saved.labels, saved.status, idata)

@@ -4,7 +4,7 @@
 a table X and a column y. A mixture of experts answers with a few straight lines, each with a spread of its own, and a
 gate that says how probable each is at a given time. Here EM chooses how many, NUTS samples the posterior, and ADVI
 and Laplace stand beside it. Run it with ``make demo``, or ``python examples/quickstart.py --out some/folder``.
-"""
+"""  # noqa: D400 - it asks a question
 
 from __future__ import annotations
 
@@ -13,14 +13,11 @@ import time
 import warnings
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib import pyplot as plt
 
 import bayes_moe as bm
-
-mpl.use("Agg")  # figures go to files
-from matplotlib import pyplot as plt  # noqa: E402 - after the backend is chosen
 
 SEED = 1
 
@@ -56,6 +53,7 @@ def held_out_scores(model: bm.MixtureOfExperts, X: pd.DataFrame, y: pd.Series, f
 
 def draw(out: Path, em: bm.Fit, posteriors: dict[str, bm.Fit]) -> None:
     """Write every plot of the NUTS fit, how each engine converged, and four plots on one page."""
+    plt.switch_backend("agg")  # to files
     nuts = posteriors["NUTS"]
     for plot in (bm.plots.predictive, bm.plots.gate, bm.plots.experts, bm.plots.responsibilities, bm.plots.density):
         plot(nuts).figure.savefig(out / f"{plot.__name__}.png", dpi=130)

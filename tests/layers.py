@@ -64,7 +64,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "jax": ("graph/*",),
     "dask": ("inference/workers.py",),
     "arviz": (),  # its parts arviz_base and arviz_stats are imported, never the whole
-    "pandas": (),
+    "pandas": ("posterior/tables.py",),
     "polars": (),
 }
 

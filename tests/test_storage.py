@@ -37,7 +37,7 @@ def fitted(model: bm.MixtureOfExperts, engine: Any = QUICK, X: Any = SIMULATED.X
 
 
 def frame() -> pd.DataFrame:
-    names = ["a/b", "é \"ß\" 'x'", "а", "a", "\n<script>alert(1)</script>\t", "", "n" * 3000, "constant"]
+    names = ["a/b", "é \"ß\" 'x'", "\u0430", "a", "\n<script>alert(1)</script>\t", "", "n" * 3000, "constant"]
     rng = np.random.default_rng(5)
     table = pd.DataFrame({name: SIMULATED.X[:, 0] * i + rng.normal(size=90) for i, name in enumerate(names)})
     table["constant"] = 2.0
@@ -396,7 +396,7 @@ def test_permissions_follow_the_old_file_and_the_umask(fit: bm.Fit, path: Path) 
     assert stat.S_IMODE(path.with_name("new.nc").stat().st_mode) == 0o640
 
 
-def test_a_link_is_replaced_and_what_it_names_stays(fit: bm.Fit, path: Path, content: bytes) -> None:
+def test_a_link_is_replaced_and_what_it_names_stays(path: Path, content: bytes) -> None:
     link = path.with_name("link.nc")
     link.symlink_to(path)
     FITS["one expert"]().save(link)
@@ -519,22 +519,28 @@ Edit = Callable[[dict[str, np.ndarray], dict[str, Any]], object]
 
 
 @pytest.fixture(scope="module")
-def saved_group(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
-    """What load makes a fit of, beside ``idata``."""
+def tree(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> xr.DataTree:
+    """What a file holds, without the groups that load only passes on."""
     path = tmp_path_factory.mktemp("saved") / "fit.nc"
     path.write_bytes(content)
-    return sealed.read_file(path)["bayes_moe"].to_dataset()
+    whole = sealed.read_file(path)
+    return whole.drop_nodes([name for name in whole.children if name not in {"posterior", "bayes_moe"}])
 
 
-def edited(group: xr.Dataset, path: Path, edit: Edit) -> None:
+def edited(tree: xr.DataTree, path: Path, edit: Edit) -> None:
     """Change arrays and the text of a saved fit, and seal it again."""
+    group = tree["bayes_moe"].to_dataset()
     document = json.loads(group["document"].item())
     arrays = {str(name): group[name].values.copy() for name in group.data_vars if name != "document"}
     edit(arrays, document)
     values: dict[str, Any] = {n: ([f"{n}_{i}" for i in range(a.ndim)], a) for n, a in arrays.items()}
     values["document"] = ((), np.bytes_(json.dumps(document).encode()))
+    seal_tree(path, {"posterior": tree["posterior"].to_dataset(), "bayes_moe": xr.Dataset(values)})
+
+
+def seal_tree(path: Path, groups: dict[str, xr.Dataset]) -> None:
     stream = io.BytesIO()
-    xr.DataTree.from_dict({"bayes_moe": xr.Dataset(values)}).to_netcdf(stream, engine="h5netcdf")
+    xr.DataTree.from_dict(groups).to_netcdf(stream, engine="h5netcdf")
     seal_again(path, stream.getvalue())
 
 
@@ -581,7 +587,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "another K": (text("fit.model.experts", lambda e: [*e, e[0]]), r"labels.permutations: expected shape \(1, 3\)"),
     "another model of the same K": (
         text("fit.model.gate", {"class": "EqualGate"}),
-        "expected outcome.draws of 6 values .* got 9",
+        "outcome.draws: expected 6 values, as the model has, got 9",
     ),
     "a column the table lacks": (
         text("fit.model.gate.predictor.columns", ["nowhere"]),
@@ -612,14 +618,55 @@ EDITS: dict[str, tuple[Edit, str]] = {
 
 
 @pytest.mark.parametrize("case", EDITS)
-def test_an_edited_file_is_refused_by_name(case: str, saved_group: xr.Dataset, tmp_path: Path) -> None:
+def test_an_edited_file_is_refused_by_name(case: str, tree: xr.DataTree, tmp_path: Path) -> None:
     edit, message = EDITS[case]
     path = tmp_path / "fit.nc"
-    edited(saved_group, path, edit)
+    edited(tree, path, edit)
     refused(lambda: load(path), path, message)
 
 
-def test_an_edit_that_changes_nothing_loads(fit: bm.Fit, saved_group: xr.Dataset, tmp_path: Path) -> None:
+def test_an_edit_that_changes_nothing_loads(fit: bm.Fit, tree: xr.DataTree, tmp_path: Path) -> None:
     path = tmp_path / "fit.nc"
-    edited(saved_group, path, lambda *_: None)
+    edited(tree, path, lambda *_: None)
     assert not differences(predictions(load(path)), predictions(fit))
+
+
+POSTERIOR: dict[str, tuple[Callable[[xr.Dataset], xr.Dataset], str]] = {
+    "NaN": (
+        lambda p: p.assign(mu_intercept=p["mu_intercept"] * np.nan),
+        r"\['mu_intercept'\]: expected what the draws",
+    ),
+    "a negative sigma": (lambda p: p.assign(sigma=-p["sigma"]), r"\['sigma'\]: expected what the draws"),
+    "a draw more": (lambda p: xr.concat([p, p], "draw"), "expected what the draws say"),
+    "an expert less": (lambda p: p.isel(expert=[0]), "expected what the draws say"),
+    "no sigma": (lambda p: p.drop_vars("sigma"), "expected a variable 'sigma', got none"),
+}
+
+
+@pytest.mark.parametrize("case", POSTERIOR)
+def test_a_posterior_that_the_draws_contradict_is_refused(
+    case: str, fit: bm.Fit, tree: xr.DataTree, tmp_path: Path
+) -> None:
+    edit, message = POSTERIOR[case]
+    path = tmp_path / "fit.nc"
+    groups = {"posterior": edit(tree["posterior"].to_dataset()), "bayes_moe": tree["bayes_moe"].to_dataset()}
+    seal_tree(path, groups)
+    refused(lambda: load(path), path, message)
+    path.unlink()
+    whole = fit.idata.copy()
+    whole["posterior"] = xr.DataTree(groups["posterior"])
+    refused(lambda: replace(fit, idata=whole).save(path), path, message)
+    assert not path.exists()
+
+
+def test_a_file_without_posterior_is_refused(tree: xr.DataTree, tmp_path: Path) -> None:
+    path = tmp_path / "fit.nc"
+    seal_tree(path, {"bayes_moe": tree["bayes_moe"].to_dataset()})
+    refused(lambda: load(path), path, r"idata\['posterior'\]: expected a variable 'mu_intercept', got none")
+
+
+def test_groups_may_be_left_out_and_added(fit: bm.Fit, tmp_path: Path) -> None:
+    whole = fit.idata.drop_nodes(["log_likelihood", "constant_data"])
+    whole["mine"] = xr.DataTree(xr.Dataset({"a": ("b", [1.0, np.nan])}))
+    replace(fit, idata=whole).save(tmp_path / "fit.nc")
+    assert load(tmp_path / "fit.nc").idata.identical(whole)

@@ -132,15 +132,24 @@ class _Predictors:
 
     def logits(self, columns: TensorVariable) -> TensorVariable:
         """Return the gate's unnormalised log weights (rows, K)."""
-        return columns @ (self._gate() @ _shared(_selection(self.parameters.gate_positions, self.design.width))).T
+        places = _places(range(self.parameters.experts), self.parameters.gate_positions, self.design.width)
+        return columns @ self._placed([self._gate()], [places]).T
 
     def at(self, parameter: Parameter, columns: TensorVariable) -> TensorVariable:
         """Return the linear predictor of one parameter: (rows, K), or (K,) where it is the same for every row."""
         terms = self._terms(parameter)
+        blocks = [self._block(term) for term in terms]
         if parameter.role is not Role.LOCATION and all(term.term.width == 0 for term in terms):
-            return self._stacked([self._block(term) for term in terms], terms)[:, 0]
-        places = [_selection(term.term.positions, self.design.width) for term in terms]
-        return columns @ self._mapped(terms, places).T
+            return _stacked(blocks, terms)[:, 0]
+        places = [_places(term.experts, term.term.positions, self.design.width) for term in terms]
+        return columns @ self._placed(blocks, places).T
+
+    def _placed(self, blocks: Sequence[TensorVariable], places: Sequence[np.ndarray]) -> TensorVariable:
+        """Return coefficients (K, P) on all design columns; a column that an expert does not use has 0."""
+        width = _shared(self.design.width)
+        values = pt.concatenate([block.ravel() for block in blocks]) if len(blocks) > 1 else blocks[0].ravel()
+        flat = pt.zeros(self.experts * width)[_shared(np.concatenate(places))].set(values)
+        return flat.reshape((self.experts, width))
 
     def report(self) -> None:
         """Register the coefficients in the user's units, as `user_coefficients` computes them."""
@@ -151,12 +160,13 @@ class _Predictors:
             zero = np.zeros(1 + len(names))
             maps = []
             for term in terms:
-                place = _selection([0, *(1 + names.index(name) for name in term.term.basis.names)], len(zero))
-                linear = term.term.basis.to_user().T @ place
+                linear = np.zeros((1 + term.term.width, len(zero)))
+                linear[:, [0, *(1 + names.index(name) for name in term.term.basis.names)]] = term.term.basis.to_user().T
                 maps.append(parameter.role.to_user(linear, 0.0, scaling.y_scale))
                 maps[-1] -= parameter.role.to_user(zero, 0.0, scaling.y_scale)
             offset = parameter.role.to_user(zero, scaling.y_center, scaling.y_scale)
-            full = self._mapped(terms, maps) + _shared(offset)
+            blocks = [self._block(term) @ _shared(matrix) for term, matrix in zip(terms, maps, strict=True)]
+            full = _stacked(blocks, terms) + _shared(offset)
             if not names and parameter.logarithmic:
                 pm.Deterministic(parameter.name, pt.exp(full[:, 0]), dims="expert")
             else:
@@ -184,19 +194,6 @@ class _Predictors:
         values = [self.variables[free.name] for free in self.parameters.gate.free]
         return self._shared_gate().coefficients(values, pt)
 
-    def _mapped(self, terms: Sequence[ExpertTerm], maps: Sequence[np.ndarray]) -> TensorVariable:
-        """Return the coefficients of all experts, each block through its own linear map."""
-        blocks = [self._block(term) @ _shared(matrix) for term, matrix in zip(terms, maps, strict=True)]
-        return self._stacked(blocks, terms)
-
-    @staticmethod
-    def _stacked(blocks: Sequence[TensorVariable], terms: Sequence[ExpertTerm]) -> TensorVariable:
-        """Return the rows of the blocks in the order of the experts."""
-        if len(blocks) == 1:
-            return blocks[0]
-        order = np.argsort([expert for term in terms for expert in term.experts])
-        return pt.concatenate(blocks, axis=0)[_shared(order)]
-
     def _block(self, term: ExpertTerm) -> TensorVariable:
         """Return the coefficients (experts of the block, 1 + p) on the term's own basis."""
         pieces = [self.variables[free.name] for free in term.free]
@@ -206,11 +203,17 @@ class _Predictors:
         return pt.concatenate([pieces[0][:, None], *pieces[1:]], axis=1) if len(pieces) > 1 else pieces[0][:, None]
 
 
-def _selection(positions: Sequence[int] | np.ndarray, width: int) -> np.ndarray:
-    """Return the matrix that puts columns at their positions among ``width``."""
-    out = np.zeros((len(positions), width))
-    out[np.arange(len(positions)), positions] = 1.0
-    return out
+def _stacked(blocks: Sequence[TensorVariable], terms: Sequence[ExpertTerm]) -> TensorVariable:
+    """Return the rows of the blocks in the order of the experts."""
+    if len(blocks) == 1:
+        return blocks[0]
+    order = np.argsort([expert for term in terms for expert in term.experts])
+    return pt.concatenate(blocks, axis=0)[_shared(order)]
+
+
+def _places(experts: Sequence[int], positions: np.ndarray, width: int) -> np.ndarray:
+    """Return where the coefficients of some experts stand in the raveled (K, width) matrix of all."""
+    return np.ravel(np.asarray(experts)[:, None] * width + positions[None, :])
 
 
 def _observe(

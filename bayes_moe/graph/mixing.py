@@ -38,9 +38,7 @@ _FARTHEST = np.float64(1e150)  # as in the kernels: where standardised residuals
 class _MixingOperation(COp):
     """What both operations share: rows and experts of the outputs are those of the first input."""
 
-    def infer_shape(
-        self, fgraph: FunctionGraph | None, node: Apply, shapes: Sequence[tuple[Variable, ...]]
-    ) -> list[tuple[Variable, ...]]:
+    def infer_shape(self, node: Apply, shapes: Sequence[tuple[Variable, ...]]) -> list[tuple[Variable, ...]]:
         """Return the shapes of the outputs from those of the inputs."""
         rows, _ = shapes[0]
         return [(rows,), *(shapes[0] for _ in node.outputs[1:])]
@@ -51,7 +49,7 @@ class _MixingOperation(COp):
         for storage, value in zip(output_storage, kernel(*map(np.ascontiguousarray, inputs)), strict=True):
             storage[0] = value
 
-    def c_support_code(self, **options: Any) -> str:
+    def c_support_code(self) -> str:
         """Return the C functions that the C code calls."""
         return mixing_c.SUPPORT
 
@@ -75,9 +73,7 @@ class Mixing(_MixingOperation):
         row, matrix = _output_types(inputs[0], inputs[1])
         return Apply(self, inputs, [row(), matrix(), matrix()])
 
-    def pullback(
-        self, inputs: Sequence[Variable], outputs: Sequence[Any], cotangents: Sequence[Any]
-    ) -> list[Variable]:
+    def pullback(self, inputs: Sequence[Variable], outputs: Sequence[Any], cotangents: Sequence[Any]) -> list[Variable]:
         """Return the cotangents of log weights and log densities."""
         _, responsibilities, gate = outputs
         value, of_responsibilities, of_gate = cotangents
@@ -91,9 +87,7 @@ class Mixing(_MixingOperation):
             alone = alone + _softmax_pullback(gate, of_gate)
         return [joint + alone, joint]
 
-    def c_code(
-        self, node: Apply, name: str, inputs: Sequence[str], outputs: Sequence[str], sub: dict[str, str]
-    ) -> str:
+    def c_code(self, node: Apply, name: str, inputs: Sequence[str], outputs: Sequence[str], sub: dict[str, str]) -> str:
         """Return the C code of one node."""
         logits, densities = inputs
         value, responsibilities, gate = outputs
@@ -138,9 +132,7 @@ class NormalMixing(_MixingOperation):
         row, matrix = _output_types(inputs[0], inputs[1])
         return Apply(self, inputs, [row(), matrix(), matrix(), matrix(), matrix()])
 
-    def pullback(
-        self, inputs: Sequence[Variable], outputs: Sequence[Any], cotangents: Sequence[Any]
-    ) -> list[Variable]:
+    def pullback(self, inputs: Sequence[Variable], outputs: Sequence[Any], cotangents: Sequence[Any]) -> list[Variable]:
         """Return the cotangents of logits, mu, log sigma and y."""
         _, responsibilities, gate, d_mu, d_log_sigma = outputs
         value, *derived = cotangents
@@ -162,9 +154,7 @@ class NormalMixing(_MixingOperation):
             return [disconnected_type() for _ in inputs]
         return found[0] if len(found) == 1 else [a + b for a, b in zip(*found, strict=True)]
 
-    def c_code(
-        self, node: Apply, name: str, inputs: Sequence[str], outputs: Sequence[str], sub: dict[str, str]
-    ) -> str:
+    def c_code(self, node: Apply, name: str, inputs: Sequence[str], outputs: Sequence[str], sub: dict[str, str]) -> str:
         """Return the C code of one node."""
         logits, mu, log_sigma, y = inputs
         value, responsibilities, gate, d_mu, d_log_sigma = outputs
@@ -302,9 +292,7 @@ def _vector(value: Any) -> TensorVariable:
 def _doubles(value: Any, ndim: int) -> TensorVariable:
     tensor = pt.as_tensor_variable(value)
     if tensor.type.ndim != ndim:
-        raise TypeError(
-            f"mixing: expected a tensor of {ndim} dimensions, got {tensor.type.ndim} → add or drop an axis"
-        )
+        raise TypeError(f"mixing: expected a tensor of {ndim} dimensions, got {tensor.type.ndim} → add or drop an axis")
     return tensor if tensor.type.dtype == "float64" else tensor.astype("float64")
 
 

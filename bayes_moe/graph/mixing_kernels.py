@@ -125,9 +125,7 @@ def normal_mixing_by_row(logits, mu, log_sigma, y):  # type: ignore[no-untyped-d
 def normal_mixing_constant(logits, mu, log_sigma, y):  # type: ignore[no-untyped-def]
     """Do as `normal_mixing_by_row` for log standard deviations (K,) that hold for every row."""
     if mu.shape != logits.shape or log_sigma.shape[0] != logits.shape[1] or y.shape[0] != logits.shape[0]:
-        raise ValueError(
-            "normal mixing: expected logits, mu (rows, experts), log_sigma (experts,), y (rows,)"
-        )
+        raise ValueError("normal mixing: expected logits, mu (rows, experts), log_sigma (experts,), y (rows,)")
     return _normal_rows(logits, mu, np.empty((0, logits.shape[1])), log_sigma, y)
 
 

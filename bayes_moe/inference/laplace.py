@@ -142,23 +142,16 @@ class _Curvature:
                 "Laplace: expected a finite Hessian at the mode, got NaN or infinity → use bm.NUTS(), or look at "
                 "the data"
             )
-        smallest = float(np.linalg.eigvalsh(precision)[0])
-        if not smallest > 0:
-            raise _no_maximum(smallest)
         try:
             factor = np.linalg.cholesky(precision)
         except np.linalg.LinAlgError:
-            raise _no_maximum(smallest) from None
+            raise NumericalError(
+                "Laplace: expected a positive definite Hessian of the negative log posterior at the mode, got a "
+                f"smallest eigenvalue of {np.linalg.eigvalsh(precision)[0]:.3g}: the point is no maximum → raise "
+                "starts, give another start, or use bm.NUTS(), which needs none"
+            ) from None
         root = solve_triangular(factor, np.eye(len(factor)), lower=True).T
         return _Curvature(mode, np.asarray(root), float(-np.sum(np.log(np.diag(factor)))))
-
-
-def _no_maximum(smallest: float) -> NumericalError:
-    return NumericalError(
-        "Laplace: expected a positive definite Hessian of the negative log posterior at the mode, got a smallest "
-        f"eigenvalue of {smallest:.3g}: the point is no maximum → raise starts, give another start, or use "
-        "bm.NUTS(), which needs none"
-    )
 
 
 def _gaussian(curvature: _Curvature, value: float, count: int, rng: np.random.Generator) -> Drawn:

@@ -105,14 +105,15 @@ def newton(
         values, vectors = np.linalg.eigh(-hessian / np.outer(scale, scale))
         along = vectors.T @ (gradient / scale)
         if values[0] > 0 and np.sum(along**2 / values) <= tol:
-            return _certificate(q, value, gradient, hessian, iteration)
+            last = q + (vectors @ (along / values)) / scale
+            return _closer(density, _certificate(q, value, gradient, hessian, iteration), last)
         moved = False
         while radius > 1e-12:
             inside = _ball_step(values, along, radius)
             promised = float(along @ inside - 0.5 * np.sum(values * inside**2))
-            if promised <= _ROUNDING * (1 + abs(value)):
-                return _certificate(q, value, gradient, hessian, iteration)
             proposal = q + (vectors @ inside) / scale
+            if promised <= _ROUNDING * (1 + abs(value)):
+                return _closer(density, _certificate(q, value, gradient, hessian, iteration), proposal)
             proposal = proposal if settle is None else settle(proposal)
             new_value, new_gradient = density.logp_and_gradient(proposal)
             ratio = (new_value - value) / promised if np.isfinite(new_value) else -1.0
@@ -129,6 +130,16 @@ def newton(
         if not moved:
             break
     return _certificate(q, value, gradient, hessian, max_iter)
+
+
+def _closer(density: LogDensity, found: Certificate, proposal: np.ndarray) -> Certificate:
+    """Return the certificate of a last step if it comes closer to the maximum.
+
+    The gain is lost in rounding there, but the step still squares the distance.
+    """
+    last = certify(density, proposal, found.iterations)
+    floor = found.log_density - _ROUNDING * (1 + abs(found.log_density))
+    return last if last.log_density >= floor and last.decrement < found.decrement else found
 
 
 def _ball_step(values: np.ndarray, along: np.ndarray, radius: float) -> np.ndarray:

@@ -157,12 +157,12 @@ def shown_rows(fit: Fit) -> np.ndarray:
     rows = np.flatnonzero(fit.data.weights > 0)
     if len(rows) <= _MOST_POINTS:
         return rows
-    return rows[np.linspace(0, len(rows) - 1, _MOST_POINTS).round().astype(int)]
+    return np.asarray(rows[np.linspace(0, len(rows) - 1, _MOST_POINTS).round().astype(int)])
 
 
 def _nearness(fit: Fit, path: Along) -> np.ndarray:
     """Return an opacity for each row: how near its other columns are to the path, in their standard deviations."""
-    others = np.delete(np.asarray(fit.data.table.values), path.column, axis=1)
+    others: np.ndarray = np.delete(np.asarray(fit.data.table.values), path.column, axis=1)
     held = np.delete(path.table[0], path.column)
     spread = others.std(axis=0)
     used = spread > 0

@@ -17,7 +17,7 @@ GREY = "#8a8a8a"
 ALARM = "#b2182b"
 """What went wrong."""
 
-_HANDLE, _LETTER = 0.5, 0.075
+_HANDLE, _LETTER = 0.35, 0.062
 """Width of a legend's entry, in inches, and of one letter of it."""
 
 _EXPERTS = (

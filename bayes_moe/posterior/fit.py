@@ -176,7 +176,8 @@ class Fit:
 
         For draws: ArviZ's summary with an equal-tailed interval of ``prob``; for a point fit: the mode.
         """
-        return tables.summary(self, prob)
+        posterior = self.idata["posterior"].to_dataset()
+        return tables.summary(posterior, prob, point=self.outcome.point)
 
     def prior_summary(self) -> Any:
         """Return every free variable with its prior on the standardised scale and what it means for the user."""
@@ -194,7 +195,7 @@ class Fit:
         ----------
         Vehtari, Gelman and Gabry (2017); Magnusson et al. (2019) for Laplace and ADVI draws.
         """
-        return scores.loo(self)
+        return scores.loo(self.draws, self.outcome, self.idata)
 
     def save(self, path: Any) -> None:
         """Save as netCDF with a JSON specification inside; ``bm.load`` reads it back."""
@@ -208,7 +209,7 @@ class Fit:
         )
 
     def _repr_html_(self) -> str:
-        return tables.as_html(self)
+        return tables.as_html(repr(self).splitlines()[0], self.status, self.summary())
 
 
 def _rows(values: np.ndarray, name: str) -> xr.DataArray:

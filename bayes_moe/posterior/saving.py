@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 import xarray as xr
 
+from ..binding.bind import Bound
 from ..container.sealed import read_file, write_file
 from ..data import Data
 from ..errors import Notice, SaveFileError
@@ -27,7 +28,7 @@ from ..records import Arrays, Schema, parse_json, record, write_json
 from ..scaling import Scaling
 from ..specification import SPECIFICATIONS, Engine
 from ..tables import Table
-from .draws import Labels
+from .draws import Draws, Labels
 from .status import FitStatus
 
 FORMAT = 1
@@ -45,12 +46,8 @@ class Saveable(Protocol):
         """The engine that ran."""
 
     @property
-    def model(self) -> MixtureOfExperts:
-        """The specification."""
-
-    @property
-    def data(self) -> Data:
-        """The checked training data."""
+    def bound(self) -> Bound:
+        """The model on its data."""
 
     @property
     def outcome(self) -> Outcome:
@@ -113,10 +110,11 @@ def save(fit: Saveable, path: str | os.PathLike[str]) -> None:
     """
     place = as_path(path, "save")
     arrays: Arrays = {}
+    data = fit.bound.data
     saved = SavedFit(
-        model=fit.model,
+        model=fit.bound.model,
         engine=_settled(fit.engine, fit.outcome),
-        data=replace(fit.data, table=replace(fit.data.table, index=None)),
+        data=replace(data, table=replace(data.table, index=None)),
         outcome=fit.outcome,
         labels=fit.labels,
         status=fit.status,
@@ -125,6 +123,7 @@ def save(fit: Saveable, path: str | os.PathLike[str]) -> None:
     try:
         document = write_json({"format": FORMAT, "fit": SCHEMA.encode(saved, arrays)})
         check(SCHEMA.decode(parse_json(document)["fit"], SavedFit, arrays))
+        check_draws(fit.bound, fit.outcome, fit.labels, fit.idata)
     except SaveFileError as error:
         raise SaveFileError(f"save: expected a whole fit for {str(place)!r}, got {error}") from error
     if _GROUP in fit.idata.children:
@@ -205,6 +204,27 @@ def check(saved: SavedFit) -> None:
     _shaped("labels.permutations", labels.permutations, (chains * draws, experts))
     if not (np.sort(labels.permutations, axis=1) == np.arange(experts)).all():
         raise SaveFileError(f"labels.permutations: expected permutations of {experts} experts, got other numbers")
+
+
+def check_draws(bound: Bound, outcome: Outcome, labels: Labels, idata: xr.DataTree) -> None:
+    """Refuse draws that are not those of the model, or that ``idata["posterior"]`` contradicts.
+
+    Raises
+    ------
+    SaveFileError
+        Naming the variable.
+    """
+    size = outcome.draws.shape[-1]
+    if size != bound.parameters.size:
+        raise SaveFileError(f"outcome.draws: expected {bound.parameters.size} values, as the model has, got {size}")
+    posterior = idata["posterior"].data_vars if "posterior" in idata.children else {}
+    for name, values in Draws(bound, outcome.draws, labels.permutations).user().items():
+        if name not in posterior:
+            raise SaveFileError(f"idata['posterior']: expected a variable {name!r}, got none")
+        found = posterior[name].values
+        close = 1e-9 * np.abs(values).max(initial=0.0)  # rounding may differ between machines
+        if found.shape != values.shape or not np.allclose(found, values, rtol=1e-6, atol=close):
+            raise SaveFileError(f"idata['posterior'][{name!r}]: expected what the draws say, got other numbers")
 
 
 def _shaped(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:

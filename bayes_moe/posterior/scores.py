@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from ..binding.bind import Bound
 from ..errors import NotFittedError
+from ..inference.outcome import Outcome
+from .draws import Draws
 from .tree import log_likelihood_group
-
-if TYPE_CHECKING:
-    from .fit import Fit
 
 
 def likelihood_parameters(bound: Bound) -> int:
@@ -29,14 +28,15 @@ def label_entropy(bound: Bound, q: np.ndarray) -> float:
     return float(-np.sum(bound.density.weights[:, None] * r * logs))
 
 
-def loo(fit: Fit) -> Any:
+def loo(draws: Draws, outcome: Outcome, idata: xr.DataTree) -> Any:
     """Return ArviZ's PSIS-LOO of a posterior fit."""
-    if fit.outcome.point:
+    if outcome.point:
         raise NotFittedError(
-            f"loo: expected posterior draws, got a point fit by {type(fit.engine).__name__} → fit with bm.NUTS(), "
-            "bm.Laplace() or bm.ADVI(); point fits have fit.bic and fit.icl"
+            "loo: expected posterior draws, got a point fit → fit with bm.NUTS(), bm.Laplace() or bm.ADVI(); point "
+            "fits by bm.EM() have fit.bic and fit.icl"
         )
-    if np.any(fit.data.weights != np.round(fit.data.weights)):
+    weights = draws.bound.data.weights
+    if np.any(weights != np.round(weights)):
         raise NotFittedError(
             "loo: expected whole-number weights, got fractions → rows of a power likelihood cannot be left out one by "
             "one; compare predictions on held-out rows with fit.log_density"
@@ -44,10 +44,10 @@ def loo(fit: Fit) -> Any:
     # arviz_stats takes a second to import, which `import bayes_moe` must not cost
     import arviz_stats
 
-    tree = xr.DataTree.from_dict({"posterior": fit.idata["posterior"].to_dataset()})
-    group = fit.idata["log_likelihood"].to_dataset() if "log_likelihood" in fit.idata.children else None
-    tree["log_likelihood"] = xr.DataTree(group or log_likelihood_group(fit.bound, fit.draws))
-    stats = fit.outcome.sample_stats
+    stored = "log_likelihood" in idata.children
+    group = idata["log_likelihood"].to_dataset() if stored else log_likelihood_group(draws.bound, draws)
+    tree = xr.DataTree.from_dict({"posterior": idata["posterior"].to_dataset(), "log_likelihood": group})
+    stats = outcome.sample_stats
     if "log_p" in stats and "log_q" in stats:
         return arviz_stats.loo_approximate_posterior(
             tree, np.ravel(stats["log_p"]), np.ravel(stats["log_q"]), pointwise=True, var_name="y"

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 from ..binding.bind import Bound
 from ..errors import InputError
 from ..inference.settings import check_seed
-
-if TYPE_CHECKING:
-    from .fit import Fit
+from .status import FitStatus
 
 
 def check_sample(draws: object, seed: object) -> None:
@@ -23,12 +22,11 @@ def check_sample(draws: object, seed: object) -> None:
     check_seed("sample", seed)
 
 
-def summary(fit: Fit, prob: float) -> pd.DataFrame:
-    """Return the table of `Fit.summary`."""
+def summary(posterior: xr.Dataset, prob: float, *, point: bool) -> pd.DataFrame:
+    """Return the table of `Fit.summary` from relabelled parameters."""
     if not 0 < prob < 1:
         raise InputError(f"prob: expected a number between 0 and 1, got {prob!r} → pass e.g. 0.9")
-    posterior = fit.idata["posterior"].to_dataset()
-    if fit.outcome.point:
+    if point:
         return _mode_table(posterior)
     # arviz_stats takes a second to import, which `import bayes_moe` must not cost
     import arviz_stats
@@ -66,13 +64,12 @@ def prior_summary(bound: Bound) -> pd.DataFrame:
     return table
 
 
-def as_html(fit: Fit) -> str:
+def as_html(title: str, status: FitStatus, table: pd.DataFrame) -> str:
     """Return the notebook representation: verdict, warnings and the parameter table, everything escaped."""
-    notices = "".join(f"<li><code>{escape(n.code)}</code> {escape(n.message)}</li>" for n in fit.status.notices)
-    colour = "#2e7d32" if fit.status.converged else "#b71c1c"
-    head = escape(repr(fit).splitlines()[0])
-    table = fit.summary().to_html(float_format=lambda v: f"{v:.4g}", max_rows=40)
+    notices = "".join(f"<li><code>{escape(n.code)}</code> {escape(n.message)}</li>" for n in status.notices)
+    colour = "#2e7d32" if status.converged else "#b71c1c"
+    shown = table.to_html(float_format=lambda v: f"{v:.4g}", max_rows=40)
     return (
-        f"<div><strong>{head}</strong><p style='color:{colour}'>{escape(fit.status.sentence)}</p>"
-        f"<ul>{notices}</ul>{table}</div>"
+        f"<div><strong>{escape(title)}</strong><p style='color:{colour}'>{escape(status.sentence)}</p>"
+        f"<ul>{notices}</ul>{shown}</div>"
     )

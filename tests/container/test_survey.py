@@ -69,11 +69,6 @@ def virtual(file: h5py.File) -> None:
     file.create_virtual_dataset("v", layout)
 
 
-def huge_attribute(file: h5py.File) -> None:
-    file["numbers"].attrs["a"] = np.zeros(100_000)
-    file.attrs["pad"] = "x"
-
-
 HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "a soft link": (lambda f: f.__setitem__("s", h5py.SoftLink("/numbers")), "a link in place of 's'"),
     "a soft link to itself": (lambda f: f.__setitem__("s", h5py.SoftLink("/s")), "a link in place of 's'"),
@@ -141,7 +136,7 @@ def test_a_tree_comes_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", seeds(1, 20))
 def test_damage_under_a_seal_that_fits_is_one_error_or_none(seed: int, tmp_path: Path) -> None:
     """Whatever HDF5 and its readers raise on broken files becomes a SaveFileError."""
-    rng, content, errors = np.random.default_rng(seed), netcdf(), 0
+    rng, content, messages = np.random.default_rng(seed), netcdf(), []
     for _ in range(100):
         damaged = bytearray(content)
         at, length = rng.integers(len(content) - 8), rng.integers(1, 9)
@@ -150,6 +145,6 @@ def test_damage_under_a_seal_that_fits_is_one_error_or_none(seed: int, tmp_path:
         try:
             read_file(path)
         except SaveFileError as error:
-            assert "\n" not in str(error)
-            errors += 1
-    assert errors > 20
+            messages.append(str(error))
+    assert len(messages) > 20
+    assert not [message for message in messages if "\n" in message]

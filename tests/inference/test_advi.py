@@ -303,6 +303,11 @@ def test_a_saddle_shaped_start_is_no_obstacle() -> None:
     density = correlated(4, seed=2, log_mass=1.0, told=-1.0)
     outcome = ADVI(seed=1, tol=1e-10).run(density, start=density.mean)
     assert outcome.facts["elbo"] == pytest.approx(1.0, abs=1e-3)
+    assert outcome.facts["steps"] <= 3
+
+
+def test_an_odd_batch_is_made_even() -> None:
+    assert ADVI(seed=1, batch=33).run(LogGamma(np.array([1.0, 2.0]))).facts["batch"] == 34
 
 
 class Recording(Report):
@@ -337,9 +342,14 @@ def test_progress_is_told() -> None:
 def test_seeds(guide: Guide) -> None:
     density = LogGamma(np.array([1.0, 2.0]))
 
-    def draws(seed: Any) -> np.ndarray:
-        return ADVI(draws=50, seed=seed, guide=guide).run(density).draws
+    def run(seed: Any) -> Outcome:
+        return ADVI(draws=50, seed=seed, guide=guide).run(density)
 
+    def draws(seed: Any) -> np.ndarray:
+        return run(seed).draws
+
+    # the base draws come from the seed, too
+    assert run(3).history["elbo"][-1] != run(4).history["elbo"][-1]
     assert np.array_equal(draws(3), draws(3))
     assert not np.array_equal(draws(3), draws(4))
     assert np.array_equal(draws(np.random.default_rng(1)), draws(np.random.default_rng(1)))

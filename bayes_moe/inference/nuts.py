@@ -1,0 +1,229 @@
+"""No-U-turn sampling by nutpie, from starts around the mode, in coordinates whitened there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from ..errors import InterruptedFit, Notice, NumericalError, SpecError
+from ..log_density import Latent, LogDensity
+from .em import EM
+from .newton import Certificate, newton
+from .outcome import Outcome, Status
+from .progress import Report
+from .settings import Seed, between, check_seed, generator, settle_seed, whole
+
+_STATISTICS = {
+    "diverging": "diverging",
+    "maxdepth_reached": "maxdepth_reached",
+    "energy": "energy",
+    "depth": "tree_depth",
+    "n_steps": "n_steps",
+    "step_size": "step_size",
+    "mean_tree_accept": "acceptance_rate",
+    "logp": "logp",
+}
+
+
+@dataclass(frozen=True)
+class NUTS:
+    """Posterior draws by the no-U-turn sampler.
+
+    Chains start around the mode, about one posterior standard deviation away and each elsewhere, in coordinates
+    whitened by the Hessian at the mode.
+
+    Parameters
+    ----------
+    draws, tune, chains
+        Draws kept and warm-up draws per chain, and number of chains.
+    seed
+        Integer, SeedSequence, Generator or None; None draws one and records it.
+    target_accept
+        Average acceptance the step size is adapted to.
+    max_treedepth
+        Doublings of a trajectory at most.
+    cores
+        Chains that run at the same time; None: as many as there are processors for this process.
+
+    Raises
+    ------
+    SpecError
+        If a setting is out of range.
+
+    References
+    ----------
+    Hoffman and Gelman (2014), The no-U-turn sampler, JMLR 15.
+
+    Examples
+    --------
+    >>> import bayes_moe as bm
+    >>> bm.NUTS(draws=500, seed=1).chains
+    4
+    """
+
+    draws: int = 1000
+    tune: int = 400
+    chains: int = 4
+    seed: Seed = None
+    target_accept: float = 0.9
+    max_treedepth: int = 10
+    cores: int | None = None
+
+    def __post_init__(self) -> None:
+        whole("NUTS", "draws", self.draws, 1, 10**7)
+        whole("NUTS", "tune", self.tune, 1, 10**7)
+        whole("NUTS", "chains", self.chains, 1, 1000)
+        whole("NUTS", "max_treedepth", self.max_treedepth, 1, 20)
+        between("NUTS", "target_accept", self.target_accept, 0, 1)
+        if self.cores is not None:
+            whole("NUTS", "cores", self.cores, 1, 1000)
+        check_seed("NUTS", self.seed)
+
+    def run(self, density: LogDensity, *, start: np.ndarray | None = None, report: Report | None = None) -> Outcome:
+        """Return draws of a log density.
+
+        Parameters
+        ----------
+        density
+            A log density with gradient and Hessian.
+        start
+            A point to climb from; None searches the mode by EM.
+        report
+            Where progress goes.
+        """
+        if not isinstance(density, LogDensity):
+            raise SpecError(f"NUTS: expected a density with a gradient, got {type(density).__name__} → use bm.EM()")
+        shown = report or Report(visible=False)
+        seed = settle_seed(self.seed)
+        found = _mode(density, start, seed, shown)
+        chart = _Chart(density, found)
+        began = time.monotonic()
+        draws, stats, finished = self._sample(chart, density, seed, shown)
+        notices = []
+        if not finished:
+            text = f"sampling was interrupted: {draws.shape[1]} of {self.draws} draws per chain were finished"
+            notices.append(Notice("interrupted", text))
+        return Outcome(
+            draws=chart.points(draws),
+            status=Status.CONVERGED if finished else Status.INTERRUPTED,
+            notices=tuple(notices),
+            mode=found.q,
+            sample_stats=stats,
+            facts={"seed": seed, "tune": self.tune, "seconds": time.monotonic() - began},
+        )
+
+    def _sample(
+        self, chart: _Chart, density: LogDensity, seed: int, report: Report
+    ) -> tuple[np.ndarray, dict[str, np.ndarray], bool]:
+        # nutpie takes two seconds to import, which `import bayes_moe` must not cost
+        import nutpie
+        from nutpie.compiled_pyfunc import from_pyfunc
+
+        size = density.size
+        compiled = from_pyfunc(
+            size,
+            lambda: chart.function(density.compiled()),
+            lambda *_: lambda u: {"u": u},
+            [np.dtype("float64")],
+            [(size,)],
+            ["u"],
+            make_initial_point_fn=_Starts(chart, density.compiled(), seed),
+        )
+        total = self.chains * (self.draws + self.tune)
+        with threadpool_limits(1), report.task("NUTS", total) as advance:
+            sampler = nutpie.sample(
+                compiled,
+                draws=self.draws,
+                tune=self.tune,
+                chains=self.chains,
+                cores=self.cores,
+                seed=seed % 2**63,
+                progress_bar=False,
+                progress_callback=lambda state: advance(sum(c.finished_draws for c in state), ""),
+                progress_rate=500,
+                adaptation="low_rank",
+                target_accept=self.target_accept,
+                maxdepth=self.max_treedepth,
+                blocking=False,
+                return_raw_trace=True,
+            )
+            try:
+                trace, finished = sampler.wait(), True
+            except KeyboardInterrupt:
+                trace, finished = sampler.abort(), False
+        return (*self._read(trace, size), finished)
+
+    def _read(self, trace: Any, size: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return draws and statistics after warm-up, cut to the shortest chain."""
+        import pyarrow
+
+        batches, stats = trace.get_arrow_trace()
+        length = min((b.num_rows for b in batches), default=0) - self.tune
+        if length < 4 or len(batches) < self.chains:
+            raise InterruptedFit("NUTS was interrupted during warm-up, there are no draws yet → call fit again")
+        span = slice(self.tune, self.tune + length)
+        flat = [pyarrow.array(b.column("u")).flatten().to_numpy(zero_copy_only=False).reshape(-1, size) for b in batches]
+        draws = np.stack([chain[span] for chain in flat])
+        found = {
+            name: np.stack([pyarrow.array(s.column(column)).to_numpy(zero_copy_only=False)[span] for s in stats])
+            for column, name in _STATISTICS.items()
+            if column in stats[0].column_names
+        }
+        return draws, found
+
+
+def _mode(density: LogDensity, start: np.ndarray | None, seed: int, report: Report) -> Certificate:
+    if start is None and isinstance(density, Latent):
+        start = EM(seed=seed).run(density, report=report).mode
+    found = newton(density, np.zeros(density.size) if start is None else start)
+    if not found.smallest_eigenvalue > 0:
+        raise NumericalError(
+            f"NUTS: expected a maximum to start around, got a point with smallest eigenvalue "
+            f"{found.smallest_eigenvalue:.3g} → pass start=bm.fit(..., bm.EM()), or use fewer experts"
+        )
+    return found
+
+
+class _Chart:
+    """Whitened coordinates u around a mode: q = mode + W u with W W' the inverse negative Hessian."""
+
+    def __init__(self, density: LogDensity, mode: Certificate) -> None:
+        self.size, self.mode = density.size, mode.q
+        lower = np.linalg.cholesky(-mode.hessian)
+        self.matrix = np.linalg.solve(lower.T, np.eye(self.size))
+
+    def points(self, u: np.ndarray) -> np.ndarray:
+        """Return q from u, draws leading."""
+        return np.asarray(self.mode + u @ self.matrix.T)
+
+    def function(self, compiled: Callable[[np.ndarray], tuple[float, np.ndarray]]) -> Callable[..., Any]:
+        """Return the log density and gradient in u."""
+        mode, matrix = self.mode, self.matrix
+
+        def whitened(u: np.ndarray) -> tuple[float, np.ndarray]:
+            value, gradient = compiled(mode + matrix @ u)
+            return value, gradient @ matrix
+
+        return whitened
+
+
+class _Starts:
+    """Starting points of the chains: one posterior sd from the mode, finite."""
+
+    def __init__(self, chart: _Chart, compiled: Callable[..., Any], seed: int) -> None:
+        self.chart, self.seed, self.function = chart, seed, chart.function(compiled)
+
+    def __call__(self, chain_seed: int) -> np.ndarray:
+        rng = generator(self.seed, 4, chain_seed % 2**32)
+        u = rng.standard_normal(self.chart.size)
+        for _ in range(30):
+            value, gradient = self.function(u)
+            if np.isfinite(value) and np.all(np.isfinite(gradient)):
+                return u
+            u = 0.5 * u
+        return u
