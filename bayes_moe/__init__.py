@@ -23,6 +23,7 @@ from .fitting import build, fit
 from .gates import EqualGate, SoftmaxGate
 from .inference.advi import ADVI
 from .inference.em import EM
+from .inference.guides import FullRank, MeanField
 from .inference.laplace import Laplace
 from .inference.nuts import NUTS
 from .mixture import MixtureOfExperts
@@ -46,10 +47,12 @@ __all__ = [
     "Expert",
     "Fit",
     "FitWarning",
+    "FullRank",
     "InputError",
     "InterruptedFit",
     "Laplace",
     "Linear",
+    "MeanField",
     "Missing",
     "MissingExtraError",
     "MixtureOfExperts",

@@ -161,7 +161,10 @@ def _start(start: Fit | Mapping[str, Any] | None, bound: Bound) -> np.ndarray | 
     for name, where in parameters.slices.items():
         if name not in point:
             raise InputError(f"start[{name!r}]: expected an entry, got none → pass all of {list(shapes)}")
-        values = np.asarray(point[name], dtype=float)
+        try:
+            values = np.asarray(point[name], dtype=float)
+        except (TypeError, ValueError):
+            raise InputError(f"start[{name!r}]: expected numbers, got {point[name]!r} → pass an array") from None
         if values.shape != shapes[name]:
             raise InputError(
                 f"start[{name!r}]: expected shape {shapes[name]}, got {values.shape} → take it from a fit of this model"
@@ -169,7 +172,9 @@ def _start(start: Fit | Mapping[str, Any] | None, bound: Bound) -> np.ndarray | 
         if not np.all(np.isfinite(values)):
             raise InputError(f"start[{name!r}]: expected finite numbers, got {values!r} → replace them")
         out[where] = values.ravel()
-    if not np.isfinite(bound.density.logp(out)):
+    with np.errstate(over="ignore"):
+        value = bound.density.logp(out)
+    if not np.isfinite(value):
         raise InputError("start: expected a finite log density there, got none → start nearer to the data")
     return out
 

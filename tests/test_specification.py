@@ -41,7 +41,7 @@ ENGINES = {
     "Laplace": bm.Laplace(draws=7, seed=0, starts=2),
     "ADVI": bm.ADVI(draws=9, guide=MeanField(), steps=3, batch=20, tol=0.1, seed=5, starts=6),
     "ADVI of full rank": bm.ADVI(guide=FullRank()),
-    "NUTS": bm.NUTS(draws=11, chains=3, seed=8),
+    "NUTS": bm.NUTS(draws=11, tune=12, chains=3, seed=8, target_accept=0.75, max_treedepth=4, cores=1),
 }
 
 
@@ -91,6 +91,8 @@ CHANGED: dict[type, dict[str, Any]] = {
     bm.Laplace: {"draws": 3, "seed": 3, "starts": 3},
     bm.ADVI: {"draws": 3, "guide": MeanField(), "steps": 3, "batch": 4, "tol": 0.5, "seed": 3, "starts": 3},
 }
+CHANGED[bm.NUTS] = {"draws": 3, "tune": 3, "chains": 3, "seed": 3, "target_accept": 0.5}
+CHANGED[bm.NUTS] |= {"max_treedepth": 3, "cores": 3}
 FIELDS = [(kind, name) for kind, values in CHANGED.items() for name in values]
 
 

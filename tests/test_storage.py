@@ -36,6 +36,11 @@ def fitted(model: bm.MixtureOfExperts, engine: Any = QUICK, X: Any = SIMULATED.X
     return bm.fit(model, X, SIMULATED.y, engine, progress=False, **more)
 
 
+def short_chains() -> bm.Fit:
+    with pytest.warns(bm.FitWarning, match="Not converged"):
+        return fitted(bm.MixtureOfExperts(1), bm.NUTS(draws=40, tune=60, chains=2, cores=1, seed=2))
+
+
 def frame() -> pd.DataFrame:
     names = ["a/b", "é \"ß\" 'x'", "\u0430", "a", "\n<script>alert(1)</script>\t", "", "n" * 3000, "constant"]
     rng = np.random.default_rng(5)
@@ -48,6 +53,7 @@ FITS: dict[str, Callable[[], bm.Fit]] = {
     "EM": lambda: fitted(bm.MixtureOfExperts(2)),
     "Laplace": lambda: fitted(bm.MixtureOfExperts(2), bm.Laplace(draws=60, starts=2, seed=2)),
     "ADVI": lambda: fitted(bm.MixtureOfExperts(2), bm.ADVI(draws=60, starts=2, seed=2)),
+    "NUTS, not converged": short_chains,
     "one expert": lambda: fitted(bm.MixtureOfExperts(1)),
     "polynomials, shared sigma, constant gate": lambda: fitted(
         bm.MixtureOfExperts(

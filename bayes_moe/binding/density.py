@@ -13,6 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ..gates.softmax import BoundSoftmax
 from ..graph.hessian import normal_hessian
 from ..log_density import Expectation, Scene
 from .describe import user_coefficients
@@ -68,6 +69,13 @@ class MixtureDensity:
     def sigma_varies(self) -> bool:
         """Whether sigma depends on x for any expert."""
         return any(term.parameter.logarithmic and term.term.width > 0 for term in self.parameters.terms)
+
+    @property
+    def scale(self) -> int | None:
+        """Position in q of the gate's learned log scale, if there is one that matters."""
+        gate = self.parameters.gate
+        learned = self.experts > 1 and isinstance(gate, BoundSoftmax) and gate.scaled
+        return self.size - 1 if learned else None
 
     @cached_property
     def offset(self) -> float:

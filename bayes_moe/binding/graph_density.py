@@ -91,18 +91,18 @@ class GraphDensity:
     @cached_property
     def function(self) -> Any:
         """The compiled function from the flat vector to log density and gradient."""
-        q, value, gradient = self._graph
+        q, value, gradient = self.graph
         return self._compile([q], [value, gradient])
 
     @cached_property
     def curvature(self) -> Any:
         """The compiled function from the flat vector and a direction to the Hessian times the direction."""
-        q, _, gradient = self._graph
+        q, _, gradient = self.graph
         direction = pt.dvector("direction")
         return self._compile([q, direction], pytensor.grad(gradient @ direction, q))
 
     @cached_property
-    def _graph(self) -> tuple[TensorVariable, TensorVariable, TensorVariable]:
+    def graph(self) -> tuple[TensorVariable, TensorVariable, TensorVariable]:
         """The flat vector, and log density and gradient as graphs of it."""
         q = pt.dvector("q")
         pieces, start = {}, 0

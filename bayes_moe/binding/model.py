@@ -45,7 +45,7 @@ def build_model(model: MixtureOfExperts, design: Design, parameters: Parameters,
         The checked training data.
     """
     family = model.experts[0].family
-    with pm.Model(coords=_coords(design, parameters, data)) as built:
+    with pm.Model(coords=_coords(design, parameters, data), model=None) as built:  # no child of an open model
         table = pm.Data("X", data.table.values, dims=("obs", "column"))
         observed = pm.Data("y_data", data.y, dims="obs")
         weights = [pm.Data("weights", data.weights, dims="obs")] if data.weighted else []
@@ -72,13 +72,17 @@ def _coords(design: Design, parameters: Parameters, data: Data) -> dict[str, Seq
 def _declare(free: Free) -> TensorVariable:
     """Declare one free variable.
 
-    The numbers of its prior are registered data: PyMC takes other shared variables for ones that may have changed
-    since the draws were made, and warns of them when it predicts.
+    The numbers of its prior are registered data, one for each of its elements: PyMC takes other shared variables for
+    ones that may have changed since the draws were made, and warns of them when it predicts.
     """
     if free.zero_sum:  # standard normal, as everything that a gate declares
         return pm.ZeroSumNormal(free.name, dims=free.dims)
-    loc, scale = pm.Data(f"{free.name}_loc", free.loc), pm.Data(f"{free.name}_scale", free.scale)
-    return pm.Normal(free.name, mu=loc, sigma=scale, dims=free.dims or None)
+    dims = free.dims or None
+    loc, scale = (
+        pm.Data(f"{free.name}_{word}", np.array(np.broadcast_to(values, free.shape)), dims=dims)
+        for word, values in (("loc", free.loc), ("scale", free.scale))
+    )
+    return pm.Normal(free.name, mu=loc, sigma=scale, dims=dims)
 
 
 def _shared(value: Any) -> TensorVariable:

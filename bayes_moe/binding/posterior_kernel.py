@@ -19,7 +19,7 @@ from .rows import Rows
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def normal_posterior(  # type: ignore[no-untyped-def]
+def normal_posterior(  # type: ignore[no-untyped-def]  # noqa: C901 - one compiled way from vector to value
     q, targets, sources, prior_loc, prior_scale, basis, positions, units, numbers, shape, blocks, y, weights, out
 ):
     """Return the log posterior up to a constant and write its gradient to ``out``.
@@ -54,7 +54,8 @@ def normal_posterior(  # type: ignore[no-untyped-def]
     scores, d_log_sigma = np.zeros((3 * experts, width)), np.zeros(experts)
     value = normal_gradient(full[:used], log_sigma, blocks, y, weights, scores[:used], d_log_sigma)
     if not varies:
-        scores[2 * experts :, 0] = d_log_sigma
+        for k in range(experts):
+            scores[2 * experts + k, 0] = d_log_sigma[k]
     flat_scores = scores.ravel()
     for i in range(q.shape[0]):
         z = (q[i] - prior_loc[i]) / prior_scale[i]

@@ -11,6 +11,7 @@ from numba import njit
 from .map_kernel import CONSTANT_SIGMA, MEAN, VARYING_SIGMA, amplitudes, settle_kernel
 
 _LONGEST_LOGIT = 4.0
+_LOG_LAST_DIGIT = -72.0  # log of the square of a double's last digit
 _ROUNDING = 1e-14
 
 
@@ -119,7 +120,8 @@ def _constant_sigmas(tables, index, moments, scores, sizes, q, out, shift):  # t
         size = (size if shared == 1 else 0.0) + sizes[expert]
         if shared == 0 or turn == last - first - 1:
             variance = tables.prior_scale[place] ** 2
-            log_rss = np.log(max(total, 1e-300)) + 2.0 * q[place]
+            # residuals of standardised y are not known better than to its last digit
+            log_rss = max(np.log(max(total, 1e-300)) + 2.0 * q[place], np.log(max(size, 1e-300)) + _LOG_LAST_DIGIT)
             out[place] = _log_sigma(size, log_rss, tables.prior_loc[place], variance)
 
 

@@ -11,7 +11,6 @@ it over the rows, in chunks of rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np

@@ -111,6 +111,14 @@ def normal_scores(eta, responsibilities, gate, inverse_sigma, weights):  # type:
                 eta[2 * experts + k, b] = inverse_sigma[k, b]
 
 
+@njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
+def _copy(source, target):  # type: ignore[no-untyped-def]
+    """Copy the first rows of ``source``; a slice assignment would compile two seconds of error message."""
+    for k in range(target.shape[0]):
+        for b in range(target.shape[1]):
+            target[k, b] = source[k, b]
+
+
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
 def _add_row_sums(values, out):  # type: ignore[no-untyped-def]
     for k in range(values.shape[0]):
@@ -125,7 +133,7 @@ def _weighted_sum(values, weights):  # type: ignore[no-untyped-def]
     total = 0.0
     for b in range(values.shape[0]):
         # a row of weight zero is ignored whatever its density
-        total += weights[b] * values[b] if weights[b] != 0.0 else 0.0
+        total += weights[b] * (values[b] - _HALF_LOG_2PI) if weights[b] != 0.0 else 0.0
     return total
 
 
@@ -155,13 +163,13 @@ def normal_gradient(coefficients, log_sigma, blocks, y, weights, d_coefficients,
     for i in range(blocks.shape[0]):
         np.dot(coefficients, blocks[i], eta)
         normal_experts(eta, log_sigma, y[i], joint, inverse_sigma)
-        gate[:] = eta[:experts]
+        _copy(eta, gate)
         mix(gate, joint, scratch[4], scratch)
         normal_scores(eta, joint, gate, inverse_sigma, weights[i])
         np.dot(eta, blocks[i].T, step)
         d_coefficients += step
         _add_row_sums(inverse_sigma, d_log_sigma)
-        value += _weighted_sum(scratch[4], weights[i]) - _HALF_LOG_2PI * weights[i].sum()
+        value += _weighted_sum(scratch[4], weights[i])
     return value
 
 
@@ -231,10 +239,10 @@ def normal_em_pass(  # type: ignore[no-untyped-def]
     for i in range(blocks.shape[0]):
         np.dot(coefficients, blocks[i], eta)
         normal_experts(eta, log_sigma, y[i], joint, inverse_sigma)
-        gate[:] = eta[:experts]
+        _copy(eta, gate)
         mix(gate, joint, scratch[4], scratch)
         if given.shape[0] > 0:
-            joint[:] = given[i]
+            _copy(given[i], joint)
         _row_precisions(joint, eta[experts : 2 * experts], inverse_sigma, weights[i], sigma_phase, precision)
         normal_scores(eta, joint, gate, inverse_sigma, weights[i])
         products(blocks[i], y[i], crosses)
@@ -251,7 +259,7 @@ def normal_em_pass(  # type: ignore[no-untyped-def]
                 joint[k, b] *= weights[i, b]
         _add_row_sums(joint, sizes)
         _add_row_sums(inverse_sigma, d_log_sigma)
-        value += _weighted_sum(scratch[4], weights[i]) - _HALF_LOG_2PI * weights[i].sum()
+        value += _weighted_sum(scratch[4], weights[i])
     return value
 
 
@@ -269,7 +277,7 @@ def normal_rows(coefficients, log_sigma, blocks, y, log_density, responsibilitie
     for i in range(blocks.shape[0]):
         np.dot(coefficients, blocks[i], eta)
         normal_experts(eta, log_sigma, y[i], joint, inverse_sigma)
-        gate[:] = eta[:experts]
+        _copy(eta, gate)
         mix(gate, joint, scratch[4], scratch)
         start = i * rows
         for b in range(min(rows, total - start)):

@@ -45,8 +45,9 @@ class _MixingOperation(COp):
 
     def perform(self, node: Apply, inputs: Sequence[np.ndarray], output_storage: list[list[Any]]) -> None:
         """Compute the outputs with the compiled kernel."""
-        kernel = kernel_of(self)
-        for storage, value in zip(output_storage, kernel(*map(np.ascontiguousarray, inputs)), strict=True):
+        # one memory layout, so that the kernel is compiled once
+        plain = (np.require(value, requirements=["C", "W"]) for value in inputs)
+        for storage, value in zip(output_storage, kernel_of(self)(*plain), strict=True):
             storage[0] = value
 
     def c_support_code(self) -> str:

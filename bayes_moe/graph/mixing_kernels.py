@@ -64,7 +64,8 @@ def mixing_rows(logits, densities):  # type: ignore[no-untyped-def]
                 joint[k, b] += gate[k, b]
         mix(gate, joint, value, scratch)
         count = min(block, total - start)
-        log_density[start : start + count] = value[:count]
+        for b in range(count):
+            log_density[start + b] = value[b]
         _copy_out(joint, 0, responsibilities, start)
         _copy_out(gate, 0, probabilities, start)
     return log_density, responsibilities, probabilities
@@ -92,7 +93,9 @@ def _normal_rows(logits, mu, log_sigma, constant, y):  # type: ignore[no-untyped
             _copy_in(log_sigma, start, eta, 2 * experts)
         for b in range(count):
             target[b] = y[start + b]
-        gate[:] = eta[:experts]
+        for k in range(experts):
+            for b in range(gate.shape[1]):
+                gate[k, b] = eta[k, b]
         normal_experts(eta, constant, target, joint, inverse_sigma)
         mix(gate, joint, value, scratch)
         _copy_out(joint, 0, responsibilities, start)

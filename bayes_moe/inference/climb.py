@@ -42,7 +42,7 @@ def monotone_step(density: Latent, expectation: Expectation, iteration: int = 0)
     Raises
     ------
     EMDecreased
-        If even the closed-form part alone lowers it by more than 1e-9 (1 + |L|).
+        If even the closed-form part alone lowers it by more than 1e-9 (1 + |L|) and more than rounding can.
     """
     floor = expectation.log_posterior - SLACK * (1.0 + abs(expectation.log_posterior))
     damping, proposal = 1.0, expectation
@@ -51,7 +51,16 @@ def monotone_step(density: Latent, expectation: Expectation, iteration: int = 0)
         if proposal.log_posterior >= floor:
             return proposal
         damping = 0.0 if attempt == _HALVINGS - 2 else 0.25 * damping
+    if proposal.log_posterior >= expectation.log_posterior - _noise(density, expectation):
+        return expectation
     raise EMDecreased(expectation.log_posterior, proposal.log_posterior, iteration, expectation.q)
+
+
+def _noise(density: Latent, expectation: Expectation) -> float:
+    """Return how much the last digits of q change the log posterior: much, where a sigma is as small as they are."""
+    ulps = (-3.0, -2.0, -1.0, 1.0, 2.0, 3.0)
+    near = [density.logp(expectation.q * (1.0 + ulp * np.finfo(float).eps)) for ulp in ulps]
+    return 10.0 * max(abs(value - expectation.log_posterior) for value in near)
 
 
 def _extrapolate(

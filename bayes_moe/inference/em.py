@@ -82,10 +82,11 @@ class EM:
         search = Search(density, self.starts, seed, self._finish)
         interrupted = False
         try:
-            if start is not None:
-                search.take(start, "start", 0)
-            else:
-                search.run(report or Report(visible=False))
+            with np.errstate(all="ignore"):  # whatever the user has set; what is not finite is not certified
+                if start is not None:
+                    search.take(start, "start", 0)
+                else:
+                    search.run(report or Report(visible=False))
         except KeyboardInterrupt:
             interrupted = True
             if not search.optima:

@@ -57,12 +57,14 @@ def certify(density: LogDensity, q: np.ndarray, iterations: int = 0) -> Certific
 def _certificate(
     q: np.ndarray, value: float, gradient: np.ndarray, hessian: np.ndarray, iterations: int
 ) -> Certificate:
+    norm = float(np.abs(gradient).max(initial=0.0))
+    if not np.isfinite(hessian).all():
+        return Certificate(q, value, norm, np.inf, -np.inf, hessian, iterations)
     values, vectors = np.linalg.eigh(-hessian)
     along = vectors.T @ gradient
     smallest = float(values[0]) if len(values) else np.inf
     with np.errstate(divide="ignore", invalid="ignore"):
         decrement = float(np.sum(along**2 / np.where(values > 0, values, np.nan))) if smallest > 0 else np.inf
-    norm = float(np.abs(gradient).max(initial=0.0))
     return Certificate(q, value, norm, decrement, smallest, hessian, iterations)
 
 
@@ -101,6 +103,8 @@ def newton(
     radius = 1.0
     hessian = density.hessian(q)
     for iteration in range(max_iter):
+        if not np.isfinite(hessian).all():
+            break
         scale = np.sqrt(np.maximum(np.abs(np.diag(hessian)), 1e-8))
         values, vectors = np.linalg.eigh(-hessian / np.outer(scale, scale))
         along = vectors.T @ (gradient / scale)

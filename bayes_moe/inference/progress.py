@@ -61,7 +61,7 @@ class Report:
             yield advance
 
 
-def _silent(done: int, note: str) -> None:  # noqa: ARG001 - the shape of Advance
+def _silent(done: int, note: str) -> None:
     """Show nothing."""
 
 

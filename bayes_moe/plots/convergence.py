@@ -15,7 +15,8 @@ from .canvas import ALARM, GREY, INK, canvas
 
 _BINS = 20
 _ROUNDING = 1e-9
-_CHAINS = ("#4477AA", "#88CCEE", "#44AA99", "#117733", "#AA4499", "#999933", "#882255", "#CC6677")
+_LEAST_RATIO = -10.0
+_CHAINS = ("#332288", "#4477AA", "#66CCEE", "#117733", "#AA4499", "#999933", "#882255", "#CC6677")
 
 
 def convergence(fit: Fit, *, figure: Figure | SubFigure | None = None) -> Figure | SubFigure:
@@ -23,7 +24,7 @@ def convergence(fit: Fit, *, figure: Figure | SubFigure | None = None) -> Figure
 
     EM: the trace of the run that won, as the distance to its end, and where the short runs of each kind of start
     stood, beside the optima found. NUTS: the log posterior of each chain, which no renaming of experts changes,
-    with divergences, and how its draws rank among those of all chains: level bars mean chains that agree. ADVI: the
+    with divergences, and how its draws rank among those of all chains: even ranks mean chains that agree. ADVI: the
     ascent of its bound; Laplace: EM's trace; and for both how their density compares with the posterior's at their
     draws.
 
@@ -136,17 +137,17 @@ def _ranks(ax: Axes, values: np.ndarray) -> None:
     ax.axhline(even, color=GREY, linewidth=0.8)
     for chain in range(chains):
         counts, _ = np.histogram(ranks[chain], bins=edges)
-        ax.stairs(counts, edges, color=_CHAINS[chain % len(_CHAINS)], linewidth=1.2, label=f"chain {chain}")
-    ax.set(xlabel="rank of the log posterior among all draws", ylabel="draws", ylim=(0.0, None), xlim=(0, edges[-1]))
-    ax.set_title("level: the chains agree")
+        ax.stairs(counts, edges, color=_CHAINS[chain % len(_CHAINS)], linewidth=1.2, baseline=None)
+    ax.set(xlabel="rank of the log posterior among all draws", ylabel="draws", xlim=(0, edges[-1]))
+    ax.set_title("where chains agree, ranks are even")
 
 
 def _ratios(ax: Axes, stats: xr.Dataset, record: xr.Dataset) -> None:
     ratios = (stats["log_p"] - stats["log_q"]).values.ravel()
-    ratios = ratios - np.median(ratios)
-    ax.hist(ratios, bins=40, range=(np.quantile(ratios, 0.02), ratios.max()), color=GREY, alpha=0.7)
+    ratios = np.maximum(ratios - np.median(ratios), _LEAST_RATIO)
+    ax.hist(ratios, bins=40, color=GREY, alpha=0.7)
     ax.axvline(0.0, color=INK, linewidth=0.8)
     k_hat = float(record.attrs["k_hat"])
     fair = "0.7 or less is good" if k_hat <= 0.7 else "above 0.7: unreliable"
     ax.set_title(f"PSIS k-hat {k_hat:.2f} ({fair})", color=INK if k_hat <= 0.7 else ALARM)
-    ax.set(xlabel="log (posterior / approximation), about its median", ylabel="draws")
+    ax.set(xlabel=f"log (posterior / approximation) about its median, cut at {_LEAST_RATIO:g}", ylabel="draws")

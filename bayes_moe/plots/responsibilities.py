@@ -55,11 +55,9 @@ def responsibilities(fit: Fit, *, column: str | int | None = None, ax: Axes | No
             ax, path.x, fit.expert_means(path.table).values, fit.gate(path.table).values, width=1.2, opacity=0.6
         )
     for k, colour in enumerate(colours):
-        ax.scatter([], [], s=34.0, color=[tuple(colour)], label=f"expert {k} ({r[:, k] @ fit.data.weights:.0f} rows)")
+        ax.scatter([], [], s=34.0, color=[tuple(colour)], label=f"expert {k}: {r[:, k] @ fit.data.weights:.0f} rows")
     if shared.any():
-        ax.scatter(
-            [], [], s=34.0, color="none", edgecolors=INK, linewidths=0.7, label="shared"
-        )
+        ax.scatter([], [], s=34.0, color="none", edgecolors=INK, linewidths=0.7, label="shared")
     ax.set(
         xlabel=fit.data.table.names[path.column],
         ylabel=fit.data.y_name,

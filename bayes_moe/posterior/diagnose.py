@@ -3,7 +3,7 @@
 :func:`sampling_verdict` judges chains: rank-normalised R-hat below 1.01, bulk and tail effective sample size
 of at least 400, E-BFMI of at least 0.3, no divergence, under 1 % of the draws at the largest tree depth, and
 no chain that stands still, repeats another or sits elsewhere. A figure that is not finite is a failure, never
-skipped. :func:`psis_khat` judges draws from an approximation.
+skipped. Draws from an approximation are judged by `bayes_moe.inference.importance`.
 """
 
 from __future__ import annotations
@@ -14,16 +14,9 @@ from enum import Enum
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike
 
 from bayes_moe.errors import Notice
 from bayes_moe.posterior import chain_checks as check
-
-KHAT_LIMIT = 0.7
-"""An approximation whose Pareto k-hat is above this is unreliable."""
-
-_ROUNDING = 64.0 * float(np.finfo(np.float64).eps)
-_LEAST_DRAWS_FOR_KHAT = 25
 
 
 class Severity(Enum):
@@ -174,46 +167,3 @@ def sampling_verdict(
         attrs=attrs,
     )
     return Verdict(converged=not failures, notices=(*failures, *warnings), table=table)
-
-
-def psis_khat(log_ratios: ArrayLike) -> float:
-    """Return the Pareto k-hat of importance ratios target / approximation, given as logs.
-
-    k-hat estimates the shape of the ratios' upper tail: 1/k moments exist. Above 0.7 the approximation is
-    unreliable. Ratios that are all the same (to rounding) give 0: the approximation is exact.
-
-    Parameters
-    ----------
-    log_ratios
-        log target minus log approximation at independent draws from the approximation, of any shape; -inf is
-        a ratio of 0.
-
-    Returns
-    -------
-    float
-        k-hat. Infinity where it cannot be estimated: NaN or +inf among the ratios, fewer than 25 of them, or
-        a tail without variation. Never NaN, so that ``psis_khat(...) > 0.7`` is safe.
-
-    References
-    ----------
-    A. Vehtari, D. Simpson, A. Gelman, Y. Yao, J. Gabry (2024), Pareto smoothed importance sampling, JMLR 25.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(1)
-    >>> psis_khat(0.1 * rng.standard_normal(2000)) < 0.7
-    True
-    """
-    from arviz_stats.base import array_stats  # brings scipy.stats, 1.5 s that `import bayes_moe` does not pay
-
-    logs = np.asarray(log_ratios, dtype=np.float64).ravel()
-    if logs.size < _LEAST_DRAWS_FOR_KHAT or not np.all(logs < np.inf) or not logs.max() > -np.inf:
-        return np.inf
-    if np.isfinite(logs.min()) and np.ptp(logs) <= _ROUNDING * (1.0 + np.abs(logs).max()):
-        return 0.0
-    with np.errstate(all="ignore"):
-        try:
-            khat = float(array_stats.psislw(-logs, r_eff=1.0)[1])  # its sign is that of a log likelihood
-        except ValueError:  # all ratios of the tail are the same
-            return np.inf
-    return khat if np.isfinite(khat) else np.inf

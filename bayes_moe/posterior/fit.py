@@ -94,14 +94,15 @@ class Fit:
 
         d counts coefficients of experts and gate, not the gate's scale; n is the sum of weights.
         """
-        likelihood = self.log_likelihood
+        likelihood = self.bound.density.log_likelihood(self._point_only("bic"))
         rows = float(self.data.weights.sum())
         return float(-2.0 * likelihood + scores.likelihood_parameters(self.bound) * np.log(rows))
 
     @property
     def icl(self) -> float:
         """Integrated completed likelihood: BIC plus twice the entropy of the responsibilities (Biernacki 2000)."""
-        return self.bic + 2.0 * scores.label_entropy(self.bound, self._point_only("icl"))
+        entropy = scores.label_entropy(self.bound, self._point_only("icl"))
+        return self.bic + 2.0 * entropy
 
     def _point_only(self, name: str) -> np.ndarray:
         if not self.outcome.point or self.outcome.mode is None:

@@ -41,7 +41,8 @@ def arguments(name: str, rows: int, experts: int, seed: int = 0) -> list[np.ndar
     matrices = [2.0 * rng.normal(size=(rows, experts)) for _ in range(3)]
     if name == "mixing":
         return matrices[:2]
-    return [*matrices[:2], matrices[2] / 4 if name == "normal by row" else matrices[2][0] / 4, rng.normal(size=rows)]
+    spread = matrices[2] / 4 if name == "normal by row" else rng.normal(size=experts) / 2
+    return [*matrices[:2], spread, rng.normal(size=rows)]
 
 
 def inputs(name: str) -> list[Any]:
@@ -321,7 +322,7 @@ def test_shapes_that_do_not_fit_are_refused(name: str) -> None:
 
 
 def test_wrong_dimensions_are_refused() -> None:
-    with pytest.raises(TypeError, match="expected 2 dimensions, got 1"):
+    with pytest.raises(TypeError, match="expected a tensor of 2 dimensions, got 1"):
         mix_log_densities(pt.dvector(), pt.dmatrix())
 
 
@@ -357,7 +358,7 @@ def test_shapes_are_inferred(name: str) -> None:
 def test_other_compilers_get_elementary_operations(name: str, linker: str) -> None:
     symbols = inputs(name)
     found = outputs(name, symbols)
-    graph = FunctionGraph(symbols, [*found, *pytensor.grad(pt.sin(found[0]).sum(), symbols)], clone=True)
+    graph = FunctionGraph(symbols, [*found, *pytensor.grad(found[0].sum(), symbols)], clone=True)
     reference = pytensor.function(graph.inputs, graph.outputs, mode=PYTHON)
     optdb.query(RewriteDatabaseQuery(include=["moe_mixing_spelled_out"])).rewrite(graph)
     assert "moe_mixing_spelled_out" in {

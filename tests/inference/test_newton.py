@@ -157,7 +157,3 @@ def test_the_certificate_by_hand() -> None:
     assert saddle.smallest_eigenvalue == pytest.approx(-4.0)
     assert not saddle.maximum
 
-
-def test_an_empty_vector_is_its_own_maximum() -> None:
-    found = newton(Surface(lambda q: (3.0, np.zeros(0), np.zeros((0, 0))), 0), np.zeros(0), max_iter=1)
-    assert found.log_density == 3.0

@@ -129,7 +129,7 @@ def test_the_nearest_column_is_named(em3: bm.Fit) -> None:
 
 @pytest.mark.parametrize("plot", [*ALONG, bm.plots.convergence])
 def test_what_is_no_fit_is_refused(plot: Callable[[Any], Any]) -> None:
-    with pytest.raises(bm.SpecError, match="^fit: expected a fit, got MixtureOfExperts → pass what bm.fit returned"):
+    with pytest.raises(bm.SpecError, match=r"^fit: expected a fit, got MixtureOfExperts"):
         plot(bm.MixtureOfExperts(2))
 
 
@@ -262,7 +262,7 @@ def test_the_legend_counts_rows(em: bm.Fit) -> None:
     legend = bm.plots.responsibilities(em).get_legend()
     r = em.responsibilities(np.asarray(em.data.table.values), em.data.y).values
     words = [text.get_text() for text in legend.get_texts()]
-    assert words == [*(f"expert {k} ({total:.0f} rows)" for k, total in enumerate(r.sum(axis=0))), "shared"]
+    assert words == [*(f"expert {k}: {total:.0f} rows" for k, total in enumerate(r.sum(axis=0))), "shared"]
 
 
 def test_the_heat_map_is_the_density(fit: bm.Fit) -> None:
@@ -337,7 +337,7 @@ def test_the_bound_and_the_ratios_of_advi(em3: bm.Fit) -> None:
     np.testing.assert_array_equal(left.lines[0].get_ydata()[0], bound.max() - bound[0])
     assert f"k-hat {fit.idata['fit'].attrs['k_hat']:.2f}" in right.get_title()
     counted = sum(bar.get_height() for bar in right.patches)
-    assert 0.95 * 200 <= counted <= 200
+    assert counted == 200
 
 
 def sampled(fit: bm.Fit, logp: np.ndarray, diverging: np.ndarray) -> bm.Fit:
@@ -395,9 +395,7 @@ def test_experts_have_colours_of_their_own() -> None:
 
 def test_colours_are_told_apart_without_colour_vision() -> None:
     """Seen by someone without green receptors (Viénot, Brettel and Mollon 1999), the first five stay apart."""
-    rgb_to_lms = np.array(
-        [[17.8824, 43.5161, 4.11935], [3.45565, 27.1554, 3.86714], [0.0299566, 0.184309, 1.46709]]
-    )
+    rgb_to_lms = np.array([[17.8824, 43.5161, 4.11935], [3.45565, 27.1554, 3.86714], [0.0299566, 0.184309, 1.46709]])
     deuteranope = np.array([[1.0, 0.0, 0.0], [0.494207, 0.0, 1.24827], [0.0, 0.0, 1.0]])
     seen = np.linalg.inv(rgb_to_lms) @ deuteranope @ rgb_to_lms
     colours = expert_colours(5) ** 2.2 @ seen.T
@@ -447,9 +445,7 @@ def test_a_gate_table_is_a_column_too() -> None:
     data = bm.datasets.two_lines(80, seed=3)
     model = bm.MixtureOfExperts(2)
     Z = pd.DataFrame({"site": np.linspace(0, 1, 80)})
-    fit = bm.fit(
-        model, pd.DataFrame(data.X, columns=["x"]), data.y, bm.EM(starts=3, seed=1), gate_X=Z, progress=False
-    )
+    fit = bm.fit(model, pd.DataFrame(data.X, columns=["x"]), data.y, bm.EM(starts=3, seed=1), gate_X=Z, progress=False)
     ax = bm.plots.gate(fit, column="site")
     assert ax.get_xlabel().startswith("site")
     assert "x = " in ax.get_xlabel()

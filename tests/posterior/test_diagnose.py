@@ -10,7 +10,8 @@ from scipy import signal, stats
 
 from bayes_moe.errors import InputError
 from bayes_moe.posterior.chain_checks import RULES
-from bayes_moe.posterior.diagnose import Severity, Verdict, psis_khat, sampling_verdict, severity
+from bayes_moe.inference.importance import psis_khat
+from bayes_moe.posterior.diagnose import Severity, Verdict, sampling_verdict, severity
 
 Array = NDArray[np.float64]
 NOTHING = xr.Dataset()
