@@ -48,6 +48,25 @@ class LogDensity(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Funnel:
+    """Values that a learned log scale multiplies.
+
+    Parameters
+    ----------
+    values
+        Positions of z in q.
+    scale
+        Position of t in q.
+    rate
+        r in ``b = exp(r t) z``.
+    """
+
+    values: slice
+    scale: int
+    rate: float
+
+
 @dataclass(frozen=True, eq=False)
 class Expectation:
     """What one E-step brings back.

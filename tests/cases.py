@@ -75,7 +75,13 @@ def table(seed: int, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def simulated(
-    model: MixtureOfExperts, seed: int, *, rows: int = 30, columns: int = 1, weighted: bool = False, gate_columns: int = 0
+    model: MixtureOfExperts,
+    seed: int,
+    *,
+    rows: int = 30,
+    columns: int = 1,
+    weighted: bool = False,
+    gate_columns: int = 0,
 ) -> Case:
     """Return ``model`` on a seeded data set; weights are fractions, whole numbers and zeros."""
     x, y = table(seed, rows, columns)

@@ -136,6 +136,7 @@ DAMAGE = {
     "an array of another kind": ({"values": {"array": "arrays.s", "writeable": True}}, "expected an array of float64"),
     "an array named by a list": ({"values": {"array": [], "writeable": True}}, "values: expected"),
     "too few entries": ({"pair": [1]}, "pair: expected 2 entries, got 1"),
+    "truth for a whole number": ({"pair": [True, "three"]}, "pair.0: expected int, got True"),
     "an entry of another type": ({"leaves": [LEAF, 3]}, "leaves.1: expected Leaf, got 3"),
     "an unknown member": ({"colour": {"class": "Colour", "name": "GREEN"}}, "colour: 'GREEN'"),
     "a fact that is a list": ({"facts": {"a": []}}, "facts.a: expected float or int or str"),

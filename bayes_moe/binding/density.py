@@ -15,7 +15,7 @@ import numpy as np
 
 from ..gates.softmax import BoundSoftmax
 from ..graph.hessian import normal_hessian
-from ..log_density import Expectation, Scene
+from ..log_density import Expectation, Funnel, Scene
 from .describe import user_coefficients
 from .design import Design
 from .maximise import Statistics, maximise, settle
@@ -76,6 +76,14 @@ class MixtureDensity:
         gate = self.parameters.gate
         learned = self.experts > 1 and isinstance(gate, BoundSoftmax) and gate.scaled
         return self.size - 1 if learned else None
+
+    @property
+    def funnel(self) -> Funnel | None:
+        """The gate's values that its learned scale multiplies."""
+        gate = self.parameters.gate
+        if self.scale is None or not isinstance(gate, BoundSoftmax) or gate.spread == 0:
+            return None
+        return Funnel(slice(self.parameters.gate_start, self.size - 1), self.scale, gate.spread)
 
     @cached_property
     def offset(self) -> float:

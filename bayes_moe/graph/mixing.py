@@ -106,8 +106,8 @@ class NormalMixing(_MixingOperation):
     """Join log weights (rows, experts) and Normal experts in one pass.
 
     Inputs: logits and mu (rows, experts), log_sigma (rows, experts) or, when not ``by_row``, (experts,), and
-    y (rows,). Outputs: log density (rows,), responsibilities, gate probabilities and the derivatives of the
-    log density with respect to mu and log sigma, all (rows, experts).
+    y (rows,). Outputs: log density (rows,), responsibilities and the derivatives of the log density with respect
+    to logits, mu and log sigma, all (rows, experts).
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ class NormalMixing(_MixingOperation):
 
     def pullback(self, inputs: Sequence[Variable], outputs: Sequence[Any], cotangents: Sequence[Any]) -> list[Variable]:
         """Return the cotangents of logits, mu, log sigma and y."""
-        _, responsibilities, gate, d_mu, d_log_sigma = outputs
+        _, _, d_logits, d_mu, d_log_sigma = outputs
         value, *derived = cotangents
         found: list[list[Variable]] = []
         if _connected(value):
@@ -143,7 +143,7 @@ class NormalMixing(_MixingOperation):
             scores = column * d_log_sigma
             found.append(
                 [
-                    column * (responsibilities - gate),
+                    column * d_logits,
                     column * d_mu,
                     scores if self.by_row else scores.sum(axis=0),
                     -value * d_mu.sum(axis=1),
@@ -158,7 +158,7 @@ class NormalMixing(_MixingOperation):
     def c_code(self, node: Apply, name: str, inputs: Sequence[str], outputs: Sequence[str], sub: dict[str, str]) -> str:
         """Return the C code of one node."""
         logits, mu, log_sigma, y = inputs
-        value, responsibilities, gate, d_mu, d_log_sigma = outputs
+        value, responsibilities, d_logits, d_mu, d_log_sigma = outputs
         return mixing_c.NORMAL_MIXING.format(
             logits=logits,
             mu=mu,
@@ -166,7 +166,7 @@ class NormalMixing(_MixingOperation):
             y=y,
             value=value,
             responsibilities=responsibilities,
-            gate=gate,
+            d_logits=d_logits,
             d_mu=d_mu,
             d_log_sigma=d_log_sigma,
             by_row=int(self.by_row),
@@ -254,7 +254,7 @@ def explicit_normal_mixing(logits: Any, mu: Any, log_sigma: Any, y: Any) -> list
     inverse = pt.exp(-log_sigma)
     z = pt.clip((y[:, None] - mu) * inverse, -_FARTHEST, _FARTHEST)
     value, shares, gate = Mixing()(logits, -_HALF_LOG_2PI - log_sigma - 0.5 * z**2)
-    return [value, shares, gate, shares * z * inverse, shares * (z**2 - 1.0)]
+    return [value, shares, shares - gate, shares * z * inverse, shares * (z**2 - 1.0)]
 
 
 def _weights(joint: Any) -> tuple[TensorVariable, TensorVariable]:

@@ -75,11 +75,11 @@ NORMAL_MIXING = r"""
         {fail}
     }}
     if (moe_allocate(&{value}, 1, shape) || moe_allocate(&{responsibilities}, 2, shape)
-        || moe_allocate(&{gate}, 2, shape) || moe_allocate(&{d_mu}, 2, shape)
+        || moe_allocate(&{d_logits}, 2, shape) || moe_allocate(&{d_mu}, 2, shape)
         || moe_allocate(&{d_log_sigma}, 2, shape)) {{ {fail} }}
     for (npy_intp i = 0; i < shape[0]; i++) {{
         double* joint = (double*)PyArray_GETPTR2({responsibilities}, i, 0);
-        double* gate = (double*)PyArray_GETPTR2({gate}, i, 0);
+        double* gate = (double*)PyArray_GETPTR2({d_logits}, i, 0);
         double* d_mu = (double*)PyArray_GETPTR2({d_mu}, i, 0);
         double* d_log_sigma = (double*)PyArray_GETPTR2({d_log_sigma}, i, 0);
         double y = *(double*)PyArray_GETPTR1({y}, i);
@@ -97,6 +97,7 @@ NORMAL_MIXING = r"""
         }}
         *(double*)PyArray_GETPTR1({value}, i) = moe_mix(joint, gate, shape[1]) - 0.9189385332046727;
         for (npy_intp k = 0; k < shape[1]; k++) {{
+            gate[k] = joint[k] - gate[k];
             d_mu[k] *= joint[k];
             d_log_sigma[k] *= joint[k];
         }}

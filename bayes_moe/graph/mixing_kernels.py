@@ -77,7 +77,7 @@ def _normal_rows(logits, mu, log_sigma, constant, y):  # type: ignore[no-untyped
     total, experts = logits.shape
     varies = constant.shape[0] == 0
     log_density = np.empty(total)
-    responsibilities, probabilities = np.empty((total, experts)), np.empty((total, experts))
+    responsibilities, d_logits = np.empty((total, experts)), np.empty((total, experts))
     d_mu, d_log_sigma = np.empty((total, experts)), np.empty((total, experts))
     block = min(_BLOCK_ROWS, total)
     eta = np.empty((3 * experts if varies else 2 * experts, block))
@@ -99,18 +99,18 @@ def _normal_rows(logits, mu, log_sigma, constant, y):  # type: ignore[no-untyped
         normal_experts(eta, constant, target, joint, inverse_sigma)
         mix(gate, joint, value, scratch)
         _copy_out(joint, 0, responsibilities, start)
-        _copy_out(gate, 0, probabilities, start)
         normal_scores(eta, joint, gate, inverse_sigma, ones)
         for b in range(count):
             log_density[start + b] = value[b] - _HALF_LOG_2PI
+        _copy_out(eta, 0, d_logits, start)
         _copy_out(eta, experts, d_mu, start)
         _copy_out(inverse_sigma, 0, d_log_sigma, start)
-    return log_density, responsibilities, probabilities, d_mu, d_log_sigma
+    return log_density, responsibilities, d_logits, d_mu, d_log_sigma
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def normal_mixing_by_row(logits, mu, log_sigma, y):  # type: ignore[no-untyped-def]
-    """Return log density (n,), responsibilities, gate probabilities and scores of mu and log sigma (n, K).
+    """Return log density (n,), responsibilities and scores of logits, mu and log sigma (n, K).
 
     Parameters
     ----------

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from ..errors import InterruptedFit, Notice, NumericalError, SpecError
+from ..errors import InterruptedFit, Notice, SpecError
 from ..log_density import Latent, LogDensity
+from .charts import Chart
 from .em import EM
-from .newton import Certificate, newton
+from .newton import newton
 from .outcome import Outcome, Status
 from .progress import Report
 from .settings import Seed, between, check_seed, generator, settle_seed, whole
@@ -35,7 +36,7 @@ class NUTS:
     """Posterior draws by the no-U-turn sampler.
 
     Chains start around the mode, about one posterior standard deviation away and each elsewhere, in coordinates
-    whitened by the Hessian at the mode.
+    whitened by the Hessian at the mode, with the gate's learned scale half-centred.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ class NUTS:
     """
 
     draws: int = 1000
-    tune: int = 400
+    tune: int = 300
     chains: int = 4
     seed: Seed = None
     target_accept: float = 0.9
@@ -101,24 +102,27 @@ class NUTS:
         shown = report or Report(visible=False)
         seed = settle_seed(self.seed)
         found = _mode(density, start, seed, shown)
-        chart = _Chart(density, found)
+        chart = Chart(density, found)
         began = time.monotonic()
         draws, stats, finished = self._sample(chart, density, seed, shown)
+        q = chart.to_q(draws)
+        if "logp" in stats:
+            stats["logp"] = stats["logp"] - chart.log_jacobian(q)
         notices = []
         if not finished:
             text = f"sampling was interrupted: {draws.shape[1]} of {self.draws} draws per chain were finished"
             notices.append(Notice("interrupted", text))
         return Outcome(
-            draws=chart.points(draws),
+            draws=q,
             status=Status.CONVERGED if finished else Status.INTERRUPTED,
             notices=tuple(notices),
-            mode=found.q,
+            mode=found,
             sample_stats=stats,
             facts={"seed": seed, "tune": self.tune, "seconds": time.monotonic() - began},
         )
 
     def _sample(
-        self, chart: _Chart, density: LogDensity, seed: int, report: Report
+        self, chart: Chart, density: LogDensity, seed: int, report: Report
     ) -> tuple[np.ndarray, dict[str, np.ndarray], bool]:
         # nutpie takes two seconds to import, which `import bayes_moe` must not cost
         import nutpie
@@ -160,67 +164,38 @@ class NUTS:
 
     def _read(self, trace: Any, size: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Return draws and statistics after warm-up, cut to the shortest chain."""
-        import pyarrow
+        import pyarrow as pa  # comes with nutpie
 
         batches, stats = trace.get_arrow_trace()
         length = min((b.num_rows for b in batches), default=0) - self.tune
         if length < 4 or len(batches) < self.chains:
             raise InterruptedFit("NUTS was interrupted during warm-up, there are no draws yet → call fit again")
         span = slice(self.tune, self.tune + length)
-        flat = [pyarrow.array(b.column("u")).flatten().to_numpy(zero_copy_only=False).reshape(-1, size) for b in batches]
-        draws = np.stack([chain[span] for chain in flat])
+        flat = [pa.array(b.column("u")).flatten().to_numpy(zero_copy_only=False) for b in batches]
+        draws = np.stack([chain.reshape(-1, size)[span] for chain in flat])
         found = {
-            name: np.stack([pyarrow.array(s.column(column)).to_numpy(zero_copy_only=False)[span] for s in stats])
+            name: np.stack([pa.array(s.column(column)).to_numpy(zero_copy_only=False)[span] for s in stats])
             for column, name in _STATISTICS.items()
             if column in stats[0].column_names
         }
         return draws, found
 
 
-def _mode(density: LogDensity, start: np.ndarray | None, seed: int, report: Report) -> Certificate:
+def _mode(density: LogDensity, start: np.ndarray | None, seed: int, report: Report) -> np.ndarray:
     if start is None and isinstance(density, Latent):
-        start = EM(seed=seed).run(density, report=report).mode
-    found = newton(density, np.zeros(density.size) if start is None else start)
-    if not found.smallest_eigenvalue > 0:
-        raise NumericalError(
-            f"NUTS: expected a maximum to start around, got a point with smallest eigenvalue "
-            f"{found.smallest_eigenvalue:.3g} → pass start=bm.fit(..., bm.EM()), or use fewer experts"
-        )
-    return found
-
-
-class _Chart:
-    """Whitened coordinates u around a mode: q = mode + W u with W W' the inverse negative Hessian."""
-
-    def __init__(self, density: LogDensity, mode: Certificate) -> None:
-        self.size, self.mode = density.size, mode.q
-        lower = np.linalg.cholesky(-mode.hessian)
-        self.matrix = np.linalg.solve(lower.T, np.eye(self.size))
-
-    def points(self, u: np.ndarray) -> np.ndarray:
-        """Return q from u, draws leading."""
-        return np.asarray(self.mode + u @ self.matrix.T)
-
-    def function(self, compiled: Callable[[np.ndarray], tuple[float, np.ndarray]]) -> Callable[..., Any]:
-        """Return the log density and gradient in u."""
-        mode, matrix = self.mode, self.matrix
-
-        def whitened(u: np.ndarray) -> tuple[float, np.ndarray]:
-            value, gradient = compiled(mode + matrix @ u)
-            return value, gradient @ matrix
-
-        return whitened
+        start = EM(seed=seed).run(density, report=report).draws[0, 0]
+    return newton(density, np.zeros(density.size) if start is None else start).q
 
 
 class _Starts:
     """Starting points of the chains: one posterior sd from the mode, finite."""
 
-    def __init__(self, chart: _Chart, compiled: Callable[..., Any], seed: int) -> None:
+    def __init__(self, chart: Chart, compiled: Callable[..., Any], seed: int) -> None:
         self.chart, self.seed, self.function = chart, seed, chart.function(compiled)
 
     def __call__(self, chain_seed: int) -> np.ndarray:
         rng = generator(self.seed, 4, chain_seed % 2**32)
-        u = rng.standard_normal(self.chart.size)
+        u = rng.standard_normal(len(self.chart.mode))
         for _ in range(30):
             value, gradient = self.function(u)
             if np.isfinite(value) and np.all(np.isfinite(gradient)):

@@ -271,7 +271,9 @@ def test_settling_moves_along_the_prior_only(name: str) -> None:
 # -- what is not a number, and what does not count -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["linear gate, 3", "unlike experts", "sigma of x", "equal gate", "one expert, weighted"])
+@pytest.mark.parametrize(
+    "name", ["linear gate, 3", "unlike experts", "sigma of x", "equal gate", "one expert, weighted"]
+)
 def test_nan_stays_nan(name: str) -> None:
     density = _bound(name).density
     for position in range(density.size):

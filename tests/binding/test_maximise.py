@@ -178,7 +178,9 @@ def test_known_labels_are_ridge_regression_by_hand() -> None:
     np.testing.assert_allclose(gate[:, 1], found[2:] @ back, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["linear gate, 3", "cubic means, two columns, weighted", "unlike experts", "equal gate"])
+@pytest.mark.parametrize(
+    "name", ["linear gate, 3", "cubic means, two columns, weighted", "unlike experts", "equal gate"]
+)
 def test_fitted_labels_are_near_the_maximum(name: str) -> None:
     """What starts begin from is close to the best q for the labels: within a nat of where SciPy ends."""
     density = bound(CASES[name]).density

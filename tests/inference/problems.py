@@ -78,7 +78,11 @@ def problem(seed: int) -> Case:
     x = rng.normal(size=(n, p)) * np.exp(rng.normal(size=p))
     slopes = rng.normal(size=(3, p)) * 2.0
     z = rng.integers(3, size=n)
-    y = 3.0 * rng.normal(size=3)[z] + (x * slopes[z]).sum(axis=1) + np.exp(rng.normal(size=3) - 1)[z] * rng.normal(size=n)
+    y = (
+        3.0 * rng.normal(size=3)[z]
+        + (x * slopes[z]).sum(axis=1)
+        + np.exp(rng.normal(size=3) - 1)[z] * rng.normal(size=n)
+    )
     x, y = SPOILS[seed % len(SPOILS)](x, y, rng)
     weights = rng.choice([0.0, 0.5, 1.0, 2.0], size=len(y)) if seed % 3 == 0 else None
     models = _models(SIZES[int(rng.integers(len(SIZES)))])

@@ -114,7 +114,9 @@ def test_a_decrease_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     density = bound(EASY).density
     start = from_random_labels(density, 0)
     sabotage(monkeypatch, after=4)
-    with pytest.raises(EMDecreased, match=r"EM: expected a log posterior of at least .* at iteration \d+, got ") as caught:
+    with pytest.raises(
+        EMDecreased, match=r"EM: expected a log posterior of at least .* at iteration \d+, got "
+    ) as caught:
         climb(density, start, 100, Gain(1e-8))
     error = caught.value
     assert error.after < error.before
@@ -150,7 +152,14 @@ def test_a_step_that_overshoots_is_shortened(monkeypatch: pytest.MonkeyPatch) ->
 
 # -- where it ends ---------------------------------------------------------------------------------------------
 
-STATIONARY = ["linear gate, 2", "constant gate", "weighted, gate_X", "sigma of x", "unlike experts", "priors in user units"]
+STATIONARY = [
+    "linear gate, 2",
+    "constant gate",
+    "weighted, gate_X",
+    "sigma of x",
+    "unlike experts",
+    "priors in user units",
+]
 
 
 @pytest.mark.parametrize("name", STATIONARY)

@@ -156,4 +156,3 @@ def test_the_certificate_by_hand() -> None:
     assert saddle.decrement == np.inf
     assert saddle.smallest_eigenvalue == pytest.approx(-4.0)
     assert not saddle.maximum
-

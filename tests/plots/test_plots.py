@@ -430,6 +430,16 @@ def test_weights_are_areas_and_rows_of_no_weight_are_not_drawn() -> None:
     np.testing.assert_allclose(areas[1::2] / areas[::2], 3.0)
 
 
+def test_rows_of_no_weight_do_not_move_the_path() -> None:
+    data = bm.datasets.true_moe(60, features=2, experts=2, seed=3)
+    far = np.vstack([data.X, np.full((40, 2), 50.0)])
+    y, weights = np.append(data.y, np.zeros(40)), np.repeat([1.0, 0.0], [60, 40])
+    fit = bm.fit(bm.MixtureOfExperts(1), far, y, bm.EM(starts=1, seed=1), weights=weights, progress=False)
+    path = along(fit, None)
+    assert path.x.max() < 2.0
+    assert path.table[0, 1] == np.median(data.X[:, 1])
+
+
 def test_many_rows_are_thinned_evenly() -> None:
     data = bm.datasets.two_lines(12_000, seed=3)
     fit = bm.fit(bm.MixtureOfExperts(1), data.X, data.y, bm.EM(starts=1, seed=1), progress=False)
