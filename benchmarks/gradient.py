@@ -52,7 +52,11 @@ def main() -> None:
             g, p = idiom(problem)
             small = len(problem.y) < 10_000
             times = in_turn(
-                {"bayes_moe": lambda f=f, q=q: f(q), "idiom": lambda g=g, p=p: g(p), "floor": lambda x=problem: floor(x)},
+                {
+                    "bayes_moe": lambda f=f, q=q: f(q),
+                    "idiom": lambda g=g, p=p: g(p),
+                    "floor": lambda x=problem: floor(x),
+                },
                 rounds=60 if small else 25,
                 inner=20 if small else 1,
             )
@@ -67,7 +71,7 @@ def main() -> None:
                     us["idiom"] / us["bayes_moe"],
                 ]
             )
-    header = ["rows x features x experts", "bayes_moe us", "NormalMixture us", "floor us", "ours / floor", "idiom / ours"]
+    header = ["problem", "bayes_moe us", "NormalMixture us", "floor us", "ours / floor", "idiom / ours"]
     show("One gradient, one thread", header, rows)
     keep("gradient", [dict(zip(header, row, strict=True)) for row in rows])
 

@@ -78,7 +78,8 @@ def run_idiom(problem, seed):
         alpha = pm.Normal("alpha", 0, 2.5, shape=K)
         beta = pm.Normal("beta", 0, 2.5, shape=(problem.X.shape[1], K))
         sigma = pm.LogNormal("sigma", np.log(0.5), 0.75, shape=K)
-        pm.NormalMixture("y", w=pm.math.softmax(logits, axis=1), mu=alpha + problem.X @ beta, sigma=sigma, observed=problem.y)
+        weights = pm.math.softmax(logits, axis=1)
+        pm.NormalMixture("y", w=weights, mu=alpha + problem.X @ beta, sigma=sigma, observed=problem.y)
         trace = pm.sample(
             DRAWS, tune=DRAWS, chains=CHAINS, cores=2, random_seed=seed, progressbar=False, nuts_sampler="nutpie"
         )

@@ -38,7 +38,7 @@ class Case:
     X: Any
     y: np.ndarray
     weights: np.ndarray | None = None
-    gate_X: Any = None
+    gate_X: Any = None  # noqa: N815 - the name users write
 
     @property
     def options(self) -> dict[str, Any]:

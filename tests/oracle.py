@@ -1,8 +1,8 @@
 """The log posterior once more, written from the design alone: slow, plain, and sharing nothing with the package.
 
-It reads a specification, the data as the user has them and unconstrained values by name, as ``fit.point`` gives them.
-Densities of y are computed in the user's units and priors where the user states them, with the Jacobian of the change of
-units; sums go through `math.fsum`. Only the specification's own classes are read, nothing that computes.
+It reads a specification, the data as the user has them and unconstrained values by name, as ``fit.point`` gives
+them. Densities of y are computed in the user's units and priors where the user states them, with the Jacobian of
+the change of units; sums go through `math.fsum`. Only the specification's own classes are read, nothing that computes.
 """
 
 from __future__ import annotations

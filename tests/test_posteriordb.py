@@ -1,8 +1,8 @@
 """The mixing operation under another model's priors: posteriordb's low_dim_gauss_mix.
 
 ``y ~ θ Normal(μ₁, σ₁) + (1 - θ) Normal(μ₂, σ₂)``, ``μ₁ < μ₂ ~ Normal(0, 2)``, ``σ ~ HalfNormal(2)``,
-``θ ~ Beta(5, 5)``; 10 000 reference draws by Stan. The long tier samples the model and compares moments. Always, Stein's
-identities hold the density's gradient g against the reference draws without sampling anything: with u
+``θ ~ Beta(5, 5)``; 10 000 reference draws by Stan. The long tier samples the model and compares moments. Always,
+Stein's identities hold the density's gradient g against the reference draws without sampling anything: with u
 unconstrained, ``E[g] = 0`` and ``E[(u - E u) gᵀ] = -I``.
 """
 

@@ -54,4 +54,4 @@ def compare(fits: Mapping[str, Fit]) -> Any:
     # arviz_stats takes a second to import, which `import bayes_moe` must not cost
     import arviz_stats
 
-    return arviz_stats.compare({name: fit.loo() for name, fit in fits.items()})
+    return arviz_stats.compare({name: fit.loo() for name, fit in fits.items()}, round_to="none")

@@ -1,4 +1,4 @@
-"""The log density is exact: against an independent one, in pieces, by enumeration and quadrature, in its derivatives."""
+"""The log density is exact: against an independent one, by enumeration and quadrature, and in its derivatives."""
 
 from __future__ import annotations
 

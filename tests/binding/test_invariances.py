@@ -326,8 +326,8 @@ import logging, os, random, warnings
 import numpy as np, pytensor
 def state():
     root = logging.getLogger()
-    return (list(warnings.filters), np.geterr(), pytensor.config.floatX, pytensor.config.mode, root.level, root.handlers[:],
-            dict(os.environ), random.getstate(), str(np.random.get_state()))
+    return (list(warnings.filters), np.geterr(), pytensor.config.floatX, pytensor.config.mode, root.level,
+            root.handlers[:], dict(os.environ), random.getstate(), str(np.random.get_state()))
 import bayes_moe as bm
 data = bm.datasets.two_lines(60, seed=1)
 before = state()

@@ -21,7 +21,7 @@ from tests.cases import Case
 Spoil = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
 
-def _as_is(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _as_is(x: np.ndarray, y: np.ndarray, _: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
@@ -30,12 +30,12 @@ def _spike(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.n
     return x, np.where(rng.random(len(y)) < 0.5, 1.25, y)
 
 
-def _twice(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _twice(x: np.ndarray, y: np.ndarray, _: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """D21: every row twice."""
     return np.repeat(x[::2], 2, axis=0), np.repeat(y[::2], 2)
 
 
-def _perfect_line(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _perfect_line(x: np.ndarray, y: np.ndarray, _: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """D22: p + 3 rows on one exact plane, apart from the others."""
     few = x.shape[1] + 3
     out = y.copy()
@@ -43,13 +43,13 @@ def _perfect_line(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tup
     return x, out
 
 
-def _separated(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _separated(x: np.ndarray, y: np.ndarray, _: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """D23: two far groups in x, with a line each."""
     right = np.arange(len(y)) % 2 == 0
     return x + np.where(right, 50.0, -50.0)[:, None], np.where(right, 10.0, -10.0) + 0.1 * y
 
 
-def _few_places(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _few_places(x: np.ndarray, y: np.ndarray, _: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """D24: two distinct values per column."""
     return (x > 0).astype(float), y
 
