@@ -51,9 +51,7 @@ def as_array(source: Any, argument: str) -> npt.NDArray[Any]:
         For sparse matrices, lazy frames, ragged lists and objects that are no array.
     """
     if hasattr(source, "toarray") and hasattr(source, "nnz"):
-        raise InputError(
-            f"{argument}: expected dense numbers, got a sparse matrix → pass {argument}.toarray()"
-        )
+        raise InputError(f"{argument}: expected dense numbers, got a sparse matrix → pass {argument}.toarray()")
     refuse_lazy(source, argument)
     if isinstance(source, (str, bytes)):
         raise InputError(f"{argument}: expected an array of numbers, got {source!r} → pass the column itself")
@@ -78,8 +76,7 @@ def refuse_lazy(source: Any, argument: str) -> None:
     verb = "collect" if hasattr(source, "collect") else "compute"
     if hasattr(source, "collect") or (hasattr(source, "compute") and hasattr(source, "columns")):
         raise InputError(
-            f"{argument}: expected data in memory, got a lazy {type(source).__name__} → pass "
-            f"{argument}.{verb}()"
+            f"{argument}: expected data in memory, got a lazy {type(source).__name__} → pass {argument}.{verb}()"
         )
 
 
@@ -119,9 +116,7 @@ def to_floats(raw: npt.NDArray[Any], argument: str, where: str = "") -> FloatArr
         what, way_out = _KINDS[kind]
         first = f" {raw.flat[0]!s:.40}" if raw.size and kind != "V" else ""
         raise InputError(f"{argument}: expected real numbers, got {what}{first}{where} → {way_out}")
-    with np.errstate(
-        over="ignore", invalid="ignore"
-    ):  # a long double beyond float64 becomes inf, refused later
+    with np.errstate(over="ignore", invalid="ignore"):  # a long double beyond float64 becomes inf, refused later
         return np.array(raw, dtype=np.float64, order="C", copy=True, subok=False)
 
 

@@ -125,9 +125,7 @@ def read_training(
     (('x0',), 2.75)
     """
     if not isinstance(missing, Missing):
-        raise InputError(
-            f"missing: expected a Missing, got {missing!r} → pass Missing.REFUSE or Missing.DROP"
-        )
+        raise InputError(f"missing: expected a Missing, got {missing!r} → pass Missing.REFUSE or Missing.DROP")
     joined, parts = _read_covariates(X, gate_X)
     target = _read_y(y, X)
     n = _common_length(parts[0], target)
@@ -152,9 +150,7 @@ def read_training(
         *_weight_notices(weight),
         *(() if weak is None else (weak,)),
         *_constant_notices(dropped),
-        *screen(
-            _screened(values if used.all() else values[:, used], names, y_values, weight > 0, kept, experts)
-        ),
+        *screen(_screened(values if used.all() else values[:, used], names, y_values, weight > 0, kept, experts)),
     )
     return Data(
         table=Table(values, joined.names, joined.named, _kept_index(joined.index, kept, n)),
@@ -179,9 +175,7 @@ def scaling_of(data: Data) -> Scaling:
 def _read_covariates(X: Any, gate_X: Any) -> tuple[Reading, tuple[Reading, ...]]:
     """Read X and gate_X; return them joined, and one by one."""
     if X is None:
-        raise InputError(
-            "X: expected a table, got None → pass np.empty((len(y), 0)) for a model without columns"
-        )
+        raise InputError("X: expected a table, got None → pass np.empty((len(y), 0)) for a model without columns")
     x = read_table(X, "X", prefix="x")
     if gate_X is None:
         return x, (x,)
@@ -227,9 +221,7 @@ def _read_weights(weights: Any, n: int, index: object | None) -> FloatArray:
     column = read_column(weights, "weights")
     w = column.values
     if w.size != n:
-        raise InputError(
-            f"weights: expected {n} values, one per row of X, got {w.size} → pass one weight per row"
-        )
+        raise InputError(f"weights: expected {n} values, one per row of X, got {w.size} → pass one weight per row")
     refuse_misaligned(index, column.index, ("X", "weights"))
     column.refuse_missing("weights", "use weight 0 for rows that are to be ignored")
     negative = w < 0

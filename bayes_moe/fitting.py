@@ -177,5 +177,3 @@ def _start(start: Fit | Mapping[str, Any] | None, bound: Bound) -> np.ndarray | 
     if not np.isfinite(value):
         raise InputError("start: expected a finite log density there, got none → start nearer to the data")
     return out
-
-

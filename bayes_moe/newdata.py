@@ -24,9 +24,7 @@ class Named(Protocol):
         """Whether the user gave these names."""
 
 
-def read_new(
-    X: Any, training: Named, *, gate_X: Any = None, gate_columns: tuple[str, ...] = ()
-) -> FloatArray:
+def read_new(X: Any, training: Named, *, gate_X: Any = None, gate_columns: tuple[str, ...] = ()) -> FloatArray:
     """Read rows to predict at, ``(m, p)`` in the column order of the training table, in the user's units.
 
     Frames are matched by name when the training columns were named, in any order; arrays by position. The
@@ -67,9 +65,7 @@ def read_new(
             )
         return _matched(reading, training.names, "X", named=training.named)
     if not gate_columns:
-        raise InputError(
-            "gate_X: expected None, since the fit was made without it, got a table → leave it out"
-        )
+        raise InputError("gate_X: expected None, since the fit was made without it, got a table → leave it out")
     own = tuple(name for name in training.names if name not in gate_columns)
     gate = read_table(gate_X, "gate_X", prefix="z")
     x = _matched(reading, own, "X", named=training.named)

@@ -60,22 +60,17 @@ class Scaling:
                 f"{len(self.x_scale)} and {len(self.x_constant)} → take them from one data set"
             )
         if not np.isfinite((*self.x_center, self.y_center)).all():
-            raise InputError(
-                "scaling: expected finite centres, got NaN or infinity → centre at a finite number"
-            )
+            raise InputError("scaling: expected finite centres, got NaN or infinity → centre at a finite number")
         scales = (*self.x_scale, self.y_scale)
         if not all(0 < scale < np.inf for scale in scales):
-            raise InputError(
-                f"scaling: expected positive finite scales, got {scales} → use 1 to leave a unit alone"
-            )
+            raise InputError(f"scaling: expected positive finite scales, got {scales} → use 1 to leave a unit alone")
 
     def standardise_x(self, values: npt.ArrayLike) -> FloatArray:
         """Map ``(n, p)`` covariates in user units to the standardised scale."""
         x = np.asarray(values, dtype=np.float64)
         if x.ndim != 2 or x.shape[1] != len(self.x_center):
             raise InputError(
-                f"X: expected {len(self.x_center)} columns, got shape {x.shape} → pass the columns the "
-                f"scaling knows"
+                f"X: expected {len(self.x_center)} columns, got shape {x.shape} → pass the columns the scaling knows"
             )
         standardised: FloatArray = (x - np.array(self.x_center)) / np.array(self.x_scale)
         return standardised
@@ -128,13 +123,10 @@ def refuse_huge(values: FloatArray, argument: str, names: tuple[str, ...]) -> No
 def _measure_y(y: FloatArray, weights: FloatArray) -> tuple[float, float]:
     low, high = y.min(), y.max()
     if _constant(low, high):
-        raise InputError(
-            f"y: expected values that vary, got {low:.6g} in every row → there is nothing to model"
-        )
+        raise InputError(f"y: expected values that vary, got {low:.6g} in every row → there is nothing to model")
     if high - low < 1 / _LARGEST:
         raise InputError(
-            f"y: expected a range of at least {1 / _LARGEST:g}, got {high - low:.3g} → rescale y to "
-            f"another unit"
+            f"y: expected a range of at least {1 / _LARGEST:g}, got {high - low:.3g} → rescale y to another unit"
         )
     center, deviation = _moments(y[:, None], weights)
     return float(center[0]), float(deviation[0])

@@ -60,8 +60,7 @@ class Column:
         missing = np.isnan(self.values)
         if missing.any():
             raise InputError(
-                f"{argument}: expected a value in every row, got missing values ({rows_text(missing)}) → "
-                f"{way_out}"
+                f"{argument}: expected a value in every row, got missing values ({rows_text(missing)}) → {way_out}"
             )
 
 
@@ -89,9 +88,7 @@ class Reading:
         if not missing.any():
             return
         columns = np.flatnonzero(missing.any(axis=0))
-        more = (
-            f", and more in columns {listed(self.names[j] for j in columns[1:])}" if columns.size > 1 else ""
-        )
+        more = f", and more in columns {listed(self.names[j] for j in columns[1:])}" if columns.size > 1 else ""
         raise InputError(
             f"{argument}: expected a value in every row, got missing values in column "
             f"{self.names[columns[0]]!r} ({rows_text(missing[:, columns[0]])}{more}) → {way_out}"
@@ -149,9 +146,7 @@ def read_column(source: Any, argument: str) -> Column:
     name, column = getattr(source, "name", None), source
     if frame is not None:
         if len(frame) != 1:
-            raise InputError(
-                f"{argument}: expected one column, got a frame of {len(frame)} → pass one of them"
-            )
+            raise InputError(f"{argument}: expected one column, got a frame of {len(frame)} → pass one of them")
         name, column = frame[0]
     raw = column_array(column, argument)
     if raw.ndim > 2 or (raw.ndim == 2 and raw.shape[1] != 1):
@@ -189,9 +184,7 @@ def refuse_misaligned(first: Any, second: Any, names: tuple[str, str]) -> None:
 def _frame_columns(source: Any, argument: str) -> list[tuple[object, Any]] | None:
     """Return (name, column) pairs of a frame, None for anything that is not a frame."""
     if isinstance(source, xr.Dataset):
-        raise InputError(
-            f"{argument}: expected a table, got an xarray Dataset → pass {argument}.to_dataframe()"
-        )
+        raise InputError(f"{argument}: expected a table, got an xarray Dataset → pass {argument}.to_dataframe()")
     if isinstance(source, xr.DataArray) or not hasattr(source, "columns"):
         return None
     if hasattr(source, "iloc"):  # pandas, where names may repeat
@@ -205,8 +198,7 @@ def _read_array(source: Any, argument: str, prefix: str) -> Reading:
     raw = column_array(source, argument)
     if raw.dtype.names is not None:
         raise InputError(
-            f"{argument}: expected a 2-D array, got records with fields {listed(raw.dtype.names)} → pass a "
-            f"frame"
+            f"{argument}: expected a 2-D array, got records with fields {listed(raw.dtype.names)} → pass a frame"
         )
     if raw.ndim > 2:
         raise InputError(f"{argument}: expected 2 dimensions, got shape {raw.shape} → pass (rows, columns)")
@@ -234,9 +226,7 @@ def _array_names(source: Any, ndim: int) -> list[object] | None:
     return None
 
 
-def _array_floats(
-    raw: npt.NDArray[Any], names: tuple[str, ...], argument: str
-) -> tuple[FloatArray, list[Notice]]:
+def _array_floats(raw: npt.NDArray[Any], names: tuple[str, ...], argument: str) -> tuple[FloatArray, list[Notice]]:
     """Convert a 2-D array, column by column where its dtype alone does not vouch for every column."""
     if raw.dtype.kind in "biuf":
         return to_floats(raw, argument), []
@@ -272,9 +262,7 @@ def _checked_names(names: Sequence[object], argument: str) -> tuple[str, ...]:
             f"→ rename or leave out the repeated columns"
         )
     if any("\0" in text for text in texts):
-        raise InputError(
-            f"{argument}: expected column names without NUL characters, got one → rename the column"
-        )
+        raise InputError(f"{argument}: expected column names without NUL characters, got one → rename the column")
     return texts
 
 

@@ -84,6 +84,8 @@ EMPTY_OR_TAKEN = {
 SLOW = (
     "arviz_stats",
     "nutpie",
+    "pyarrow",
+    "pytensor.link.numba",
     "scipy",
     "bayes_moe.graph.kernels",
     "bayes_moe.graph.mixing",
@@ -117,9 +119,7 @@ class Module(NamedTuple):
 
     @property
     def functions(self) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-        return (
-            node for node in ast.walk(self.tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        )
+        return (node for node in ast.walk(self.tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
     @property
     def imported(self) -> Iterator[tuple[int, str]]:

@@ -52,9 +52,7 @@ S17_REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         r"gate_X: expected 40 rows as in X, got 3",
     ),
     "gate-labels": (
-        lambda: read_new(
-            FRAME, read(FRAME, gate_X=LINE).table, gate_X=pd.Series(LINE)[::-1], gate_columns=("z0",)
-        ),
+        lambda: read_new(FRAME, read(FRAME, gate_X=LINE).table, gate_X=pd.Series(LINE)[::-1], gate_columns=("z0",)),
         r"gate_X: expected the row labels of X, got 39 for 0 \(row 0\)",
     ),
     "gate-name": (

@@ -118,9 +118,7 @@ def test_modules_import_each_other_in_one_direction() -> None:
         tree = ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
         wanted = [dotted for _, dotted in imported(module, tree)]
         graph[name] = {
-            target
-            for full in wanted
-            if (target := full if full in known else full.rpartition(".")[0]) in known
+            target for full in wanted if (target := full if full in known else full.rpartition(".")[0]) in known
         } - {name}
     while graph:
         ground = {name for name, below in graph.items() if not below & graph.keys()}
@@ -156,9 +154,7 @@ def repository_texts() -> list[Path]:
 
 def breaches(text: str) -> list[str]:
     """Return the lines that name a package registry or a path of some machine."""
-    return [
-        line for line in text.splitlines() if MACHINE_PATH.search(line) or any(host in line for host in HOSTS)
-    ]
+    return [line for line in text.splitlines() if MACHINE_PATH.search(line) or any(host in line for host in HOSTS)]
 
 
 def test_repository_names_no_registry_and_no_machine() -> None:
@@ -172,9 +168,7 @@ def test_repository_names_no_registry_and_no_machine() -> None:
 
 def test_no_lock_files() -> None:
     locks = [
-        path.name
-        for path in repository_texts()
-        if path.name in {"uv.lock", "poetry.lock", "pdm.lock", "pixi.lock"}
+        path.name for path in repository_texts() if path.name in {"uv.lock", "poetry.lock", "pdm.lock", "pixi.lock"}
     ]
     assert not locks, f"{locks}: a lock file names registries → exact versions stand in constraints.txt"
 

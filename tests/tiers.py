@@ -15,6 +15,4 @@ def seeds(quick: int, full: int) -> list[Any]:
 
 def long(rows: Iterable[Any]) -> list[Any]:
     """Mark every row as one of the long tier."""
-    return [
-        pytest.param(*(row if isinstance(row, tuple) else (row,)), marks=pytest.mark.full) for row in rows
-    ]
+    return [pytest.param(*(row if isinstance(row, tuple) else (row,)), marks=pytest.mark.full) for row in rows]

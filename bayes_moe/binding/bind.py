@@ -75,5 +75,3 @@ def bind(model: MixtureOfExperts, data: Data) -> Bound:
         dropped=data.dropped,
     )
     return Bound(model, data, design, make_parameters(model, design))
-
-

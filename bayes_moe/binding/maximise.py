@@ -6,10 +6,14 @@ Everything here is small: no array has a row per observation.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
-from .parameters import Parameters
+from ..families import Role
+from .parameters import ExpertTerm, Parameters
+
+_LONGEST_LOGIT = 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,27 +49,144 @@ class Statistics:
 
 def maximise(parameters: Parameters, q: np.ndarray, sums: Statistics, *, damping: float) -> np.ndarray:
     """Return q with every expert's part at its conditional maximum and the gate moved by a damped Newton step."""
-    from .step_kernel import maximise_kernel  # numba: half a second that `import bayes_moe` does not pay
-
-    return np.asarray(
-        maximise_kernel(
-            parameters.tables,
-            q,
-            sums.sizes,
-            sums.scores,
-            sums.pairs,
-            sums.moments,
-            sums.coefficients,
-            sums.sigma_phase,
-            float(damping),
-        )
-    )
+    out = q.copy()
+    width = parameters.width
+    packed = width * (width + 1) // 2
+    square = _unpack(sums.moments[:, :packed], width)
+    cross, total = sums.moments[:, packed:-1], sums.moments[:, -1]
+    for term in parameters.terms:
+        if term.parameter.role is Role.LOCATION:
+            if not sums.sigma_phase:
+                _means(parameters, term, square, cross, out)
+        elif term.term.width > 0:
+            if sums.sigma_phase:
+                _varying_sigmas(parameters, term, square, sums.scores, damping, out)
+        elif not sums.sigma_phase:
+            _constant_sigmas(parameters, term, sums, (square, cross, total), out)
+    if damping > 0 and parameters.gate_start < parameters.size:
+        out[parameters.gate_start :] += damping * _gate_newton(parameters, q, sums)
+    return settle(parameters, out)
 
 
 def settle(parameters: Parameters, q: np.ndarray) -> np.ndarray:
     """Return q with the gate's values of highest prior among those with the same coefficients."""
-    from .map_kernel import settle_kernel  # numba, as above
-
     out = q.copy()
-    settle_kernel(parameters.tables, out)
+    out[parameters.gate_start :] = parameters.gate.settle(q[parameters.gate_start :])
+    return out
+
+
+@lru_cache(maxsize=64)
+def _full_from_packed(width: int) -> np.ndarray:
+    """Return positions in a packed lower triangle of every element of the full symmetric matrix."""
+    out = np.empty((width, width), dtype=np.int64)
+    lower = np.tril_indices(width)
+    out[lower] = np.arange(len(lower[0]))
+    out.T[lower] = out[lower]
+    return out
+
+
+def _unpack(packed: np.ndarray, width: int) -> np.ndarray:
+    return np.asarray(packed[:, _full_from_packed(width)])
+
+
+def _means(parameters: Parameters, term: ExpertTerm, square: np.ndarray, cross: np.ndarray, out: np.ndarray) -> None:
+    """Weighted ridge regression of every expert; the weights carry 1/sigma² already."""
+    experts, columns, places = np.array(term.experts), term.term.positions, term.places
+    a = square[np.ix_(experts, columns, columns)]
+    b = cross[np.ix_(experts, columns)]
+    if term.shared:
+        a, b, places = a.sum(axis=0, keepdims=True), b.sum(axis=0, keepdims=True), places[:1]
+    precision = parameters.prior_scale[places] ** -2
+    a = a + precision[:, :, None] * np.eye(len(columns))
+    b = b + precision * parameters.prior_loc[places]
+    out[places.ravel()] = np.linalg.solve(a, b[:, :, None]).ravel()
+
+
+def _constant_sigmas(
+    parameters: Parameters,
+    term: ExpertTerm,
+    sums: Statistics,
+    moments: tuple[np.ndarray, np.ndarray, np.ndarray],
+    out: np.ndarray,
+) -> None:
+    r"""Maximise ``-N u - S exp(-2u)/2 - (u - c)²/(2 t²)`` over u = log sigma.
+
+    The stationary point is ``u = c - t² N + ω/2`` with ``ω + log ω = log S - 2c + 2 t² N + log 2t²``: the Wright
+    omega function.
+    """
+    from scipy.special import wrightomega  # a third of a second that `import bayes_moe` does not pay
+
+    square, cross, total = moments
+    experts = np.array(term.experts)
+    k = parameters.experts
+    beta = _location_coefficients(parameters, out)[experts]
+    fitted = np.einsum("kp,kpq,kq->k", beta, square[experts], beta) - 2.0 * np.sum(beta * cross[experts], axis=1)
+    old = np.exp(2.0 * sums.coefficients[2 * k + experts, 0])
+    rss = np.maximum((fitted + total[experts]) * old, 0.0)
+    size = sums.sizes[experts]
+    places = term.places[:, 0]
+    if term.shared:
+        rss, size, places = rss.sum(keepdims=True), size.sum(keepdims=True), places[:1]
+    c, t2 = parameters.prior_loc[places], parameters.prior_scale[places] ** 2
+    with np.errstate(divide="ignore"):
+        argument = np.log(rss) - 2.0 * c + 2.0 * t2 * size + np.log(2.0 * t2)
+    u = c - t2 * size + 0.5 * np.real(wrightomega(argument))
+    # one Newton step removes what the subtraction of two large numbers lost
+    pull = rss * np.exp(-2.0 * u)
+    out[places] = u - (size - pull + (u - c) / t2) / (2.0 * pull + 1.0 / t2)
+
+
+def _location_coefficients(parameters: Parameters, q: np.ndarray) -> np.ndarray:
+    """Return the coefficients (K, P) of the experts' means at q."""
+    out = np.zeros((parameters.experts, parameters.width))
+    for term in parameters.terms:
+        if term.parameter.role is Role.LOCATION:
+            out[np.ix_(np.array(term.experts), term.term.positions)] = q[term.places]
+    return out
+
+
+def _varying_sigmas(
+    parameters: Parameters,
+    term: ExpertTerm,
+    square: np.ndarray,
+    scores: np.ndarray,
+    damping: float,
+    out: np.ndarray,
+) -> None:
+    """One Newton step on the concave objective in the coefficients of log sigma."""
+    experts, columns, places = np.array(term.experts), term.term.positions, term.places
+    a = square[np.ix_(experts, columns, columns)]
+    b = scores[np.ix_(term.row + experts, columns)]
+    if term.shared:
+        a, b, places = a.sum(axis=0, keepdims=True), b.sum(axis=0, keepdims=True), places[:1]
+    precision = parameters.prior_scale[places] ** -2
+    a = a + precision[:, :, None] * np.eye(len(columns))
+    b = b - precision * (out[places] - parameters.prior_loc[places])
+    step = np.linalg.solve(a, b[:, :, None])[:, :, 0]
+    # log sigma may not move by more than 1 at a time: beyond that the quadratic says nothing
+    longest = np.abs(step).max(axis=1, keepdims=True)
+    out[places.ravel()] = (out[places] + damping * step / np.maximum(longest, 1.0)).ravel()
+
+
+def _gate_newton(parameters: Parameters, q: np.ndarray, sums: Statistics) -> np.ndarray:
+    """Return the Newton step of the gate's coefficients, all experts at once (no block-diagonal shortcut).
+
+    The gate's scale rests during the step, which makes the problem concave; `BoundGate.settle` moves it afterwards.
+    """
+    k, positions = parameters.experts, parameters.gate_positions
+    inner = q[parameters.gate_start :]
+    width = len(positions)
+    used = (k - 1) * width
+    # the blocks of two experts are symmetric themselves, being sums of phi phi'
+    blocks = sums.pairs[:, _full_from_packed(parameters.width)[np.ix_(positions, positions)]]
+    curvature = blocks[_full_from_packed(k)].transpose(0, 2, 1, 3).reshape(k * width, -1)
+    jacobian = parameters.gate.jacobian(inner).reshape(k * width, -1)[:, :used]
+    matrix = jacobian.T @ curvature @ jacobian
+    matrix[np.diag_indices(used)] += 1.0
+    step = np.linalg.solve(matrix, jacobian.T @ sums.scores[:k, positions].ravel() - inner[:used])
+    # a quadratic says little beyond a few units of the logits; a gate that becomes a step may treble
+    reach = max(_LONGEST_LOGIT, 2.0 * float(np.abs(sums.coefficients[:k, positions]).max()))
+    longest = float(np.abs(jacobian @ step).max(initial=0.0)) / reach
+    out = np.zeros(len(inner))
+    out[:used] = step / max(longest, 1.0)
     return out

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,9 +19,6 @@ from ..mixture import MixtureOfExperts
 from ..predictors.base import Predictor
 from ..priors import Normal
 from .design import Design, Term
-
-if TYPE_CHECKING:
-    from .map_kernel import Tables
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,26 +122,24 @@ class Parameters:
         rows, columns = np.nonzero(mask)
         return rows, columns
 
-    @cached_property
-    def tables(self) -> Tables:
-        """The layout as arrays, for compiled code."""
-        from .map_kernel import make_tables  # numba: half a second that `import bayes_moe` does not pay
-
-        return make_tables(self)
-
     def coefficients(self, q: np.ndarray) -> np.ndarray:
         """Return the coefficients (predictors, P): K gate rows, then K rows per parameter of the family."""
-        from .map_kernel import coefficients_kernel  # numba, as above
-
         out = np.zeros((self.rows, self.width))
-        coefficients_kernel(self.tables, q, out)
+        targets, sources = self.gather
+        out.ravel()[targets] = q[sources]
+        if self.gate.free:
+            values = [unpack_free(free, q[self.slices[free.value_name]]) for free in self.gate.free]
+            out[: self.experts, self.gate_positions] = self.gate.coefficients(values, np)
         return out
 
     def pull_back(self, q: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """Return the gradient with respect to q from that with respect to the coefficients."""
-        from .map_kernel import pull_back_kernel  # numba, as above
-
-        return np.asarray(pull_back_kernel(self.tables, q, gradient))
+        targets, sources = self.gather
+        out = np.bincount(sources, weights=gradient.ravel()[targets], minlength=self.size)
+        if self.gate_start < self.size:
+            jacobian = self.gate.jacobian(q[self.gate_start :])
+            out[self.gate_start :] = np.tensordot(gradient[: self.experts, self.gate_positions], jacobian, 2)
+        return out
 
     def jacobian(self, q: np.ndarray) -> np.ndarray:
         """Return d coefficients / d q, (predictors * P, size)."""

@@ -66,9 +66,7 @@ _PARAMETERS = (
         "mu",
         Role.LOCATION,
         Linear(),
-        priors.Coefficients(
-            priors.Normal(0.0, 2.5, standardised=True), priors.Normal(0.0, 2.5, standardised=True)
-        ),
+        priors.Coefficients(priors.Normal(0.0, 2.5, standardised=True), priors.Normal(0.0, 2.5, standardised=True)),
     ),
     Parameter(
         "sigma",

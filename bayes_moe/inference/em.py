@@ -159,7 +159,7 @@ def _notices(density: Latent, optima: list[Optimum]) -> list[Notice]:
         notices.append(
             Notice(
                 "collapsed_expert",
-                f"experts {list(best.collapsed)} hold no more rows than coefficients or have a vanishing sigma in every "
+                f"experts {list(best.collapsed)} hold no more rows than coefficients, or a vanishing sigma, in every "
                 "optimum found: use fewer experts or a tighter prior on sigma",
             )
         )

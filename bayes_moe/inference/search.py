@@ -20,6 +20,7 @@ _SAME = 1e-5
 _THIN_ABOVE, _THIN_TO = 20_000, 10_000
 _MOVE_ROUNDS, _MOVES_KEPT = 4, 4
 _IMPLANTS = 12
+_SEARCHING = 8  # with fewer starts the user wants a quick answer, not a search
 _TEMPERATURES = (0.05, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 Finish = Callable[[Latent, np.ndarray, str], tuple[Optimum, np.ndarray]]
@@ -44,7 +45,11 @@ class Search:
         self.density, self.seed, self.finish = density, seed, finish
         self.scene = density.scene()
         rows = len(self.scene.target)
-        default = 1 if density.experts == 1 else int(np.clip(1e7 / max(rows * density.experts, 1), 12, min(32 * density.experts, 128)))
+        default = (
+            1
+            if density.experts == 1
+            else int(np.clip(1e7 / max(rows * density.experts, 1), 12, min(32 * density.experts, 128)))
+        )
         self.starts = default if starts is None else starts
         self.optima: list[tuple[Optimum, np.ndarray]] = []
         self.short_runs: list[tuple[str, float]] = []
@@ -65,10 +70,10 @@ class Search:
             for index, (_, q, recipe) in enumerate(chosen):
                 self.take(q, recipe, index)
                 advance(index + 1, f"best {self.ranked()[0].log_posterior:.4f}")
-        if self.density.experts > 1:
+        if self.density.experts > 1 and self.starts >= _SEARCHING:
             self._improve(report)
 
-    def take(self, q: np.ndarray, recipe: str, index: int) -> bool:  # noqa: ARG002 - index names the run in logs
+    def take(self, q: np.ndarray, recipe: str, index: int) -> bool:
         """Run one start to the end and file its optimum; return whether it is the best so far."""
         optimum, trace = self.finish(self.density, q, recipe)
         self.long_runs += 1
@@ -98,15 +103,15 @@ class Search:
         rng = generator(self.seed, 0, index)
         recipe = PORTFOLIO[index % len(PORTFOLIO)]
         scene = quick.scene()
-        if quick.experts == 1:
-            responsibilities = np.ones((len(scene.target), 1))
-        else:
-            responsibilities = recipe(scene, quick.experts, rng)
+        alone = quick.experts == 1
+        responsibilities = np.ones((len(scene.target), 1)) if alone else recipe(scene, quick.experts, rng)
         value, q = self._few_steps(quick, responsibilities)
         self.short_runs.append((recipe.__name__, value))
         return value, q, recipe.__name__
 
-    def _few_steps(self, density: Latent, responsibilities: np.ndarray, *, reseed: bool = True) -> tuple[float, np.ndarray]:
+    def _few_steps(
+        self, density: Latent, responsibilities: np.ndarray, *, reseed: bool = True
+    ) -> tuple[float, np.ndarray]:
         expectation = density.e_step(density.fit_labels(responsibilities))
         for _ in range(_SHORT * density.phases):
             expectation = monotone_step(density, expectation)
@@ -161,9 +166,7 @@ class Search:
         return moves
 
 
-def _distinct(
-    candidates: list[tuple[float, np.ndarray, str]], count: int
-) -> list[tuple[float, np.ndarray, str]]:
+def _distinct(candidates: list[tuple[float, np.ndarray, str]], count: int) -> list[tuple[float, np.ndarray, str]]:
     """Return the best candidates whose log posteriors differ."""
     kept: list[tuple[float, np.ndarray, str]] = []
     for candidate in sorted(candidates, key=lambda c: -c[0]):

@@ -93,7 +93,7 @@ def slices(scene: Scene, experts: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def segments(scene: Scene, experts: int, rng: np.random.Generator) -> np.ndarray:
-    """The best contiguous segments along one covariate, by dynamic programming over random cut points.
+    """Find the best contiguous segments along one covariate, by dynamic programming over random cut points.
 
     A segment costs n log of the residual variance of its own line; the shortest segment allowed is random.
     """
@@ -180,7 +180,7 @@ def residual_bands(scene: Scene, experts: int, rng: np.random.Generator) -> np.n
 
 
 def joint_gaussians(scene: Scene, experts: int, rng: np.random.Generator) -> np.ndarray:
-    """A few EM steps of a Gaussian mixture with full covariances on covariates and target together."""
+    """Take a few EM steps of a Gaussian mixture with full covariances on covariates and target together."""
     joint = np.column_stack([scene.features, scene.target])
     n, d = joint.shape
     share = from_labels(_kmeans(joint, experts, rng), experts)

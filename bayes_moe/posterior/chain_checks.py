@@ -66,9 +66,7 @@ class Rule:
 
     def sentence(self, quantity: str, figure: float) -> str:
         """Return "the figure of the quantity is ... and must be ...", without a full stop."""
-        shown = (
-            f"{figure:.0f}" if not self.ceiling else f"{figure:.3f}" if figure < 100.0 else f"{figure:.1e}"
-        )
+        shown = f"{figure:.0f}" if not self.ceiling else f"{figure:.3f}" if figure < 100.0 else f"{figure:.1e}"
         bound = "below" if self.ceiling else "at least"
         return f"{self.name} of {quantity} is {shown} and must be {bound} {self.limit:g}"
 
@@ -128,9 +126,7 @@ class Stack:
         return f" (the worst of {count} such quantities among {judged})" if count > 1 else ""
 
 
-def stacked(
-    quantities: xr.Dataset, parameters: xr.Dataset, *, ambiguous: bool, fixed: Collection[str]
-) -> Stack:
+def stacked(quantities: xr.Dataset, parameters: xr.Dataset, *, ambiguous: bool, fixed: Collection[str]) -> Stack:
     """Put label-free quantities and labelled parameters into one stack."""
     names, arrays, labelled, may_be = list[str](), list[Array](), list[bool](), list[bool]()
     for dataset, by_expert in ((quantities, False), (parameters, True)):
@@ -153,9 +149,7 @@ def stacked(
     fixed_here = finite & may & same
     decides = ~by_label if ambiguous else np.ones_like(by_label)
     if not np.any(decides & ~fixed_here):
-        raise InputError(
-            "fixed: expected not to name all that is judged → leave out the log density at least"
-        )
+        raise InputError("fixed: expected not to name all that is judged → leave out the log density at least")
     return Stack(
         names=tuple(names),
         values=values,
@@ -180,9 +174,7 @@ def _require_usable(names: list[str], arrays: list[Array], labelled: list[bool])
         raise InputError("quantities: expected some, got none → pass the log density at least")
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
-        raise InputError(
-            f"parameters: expected names not among quantities, got {listed(twice)} → rename them"
-        )
+        raise InputError(f"parameters: expected names not among quantities, got {listed(twice)} → rename them")
     shapes = {array.shape[1:] for array in arrays}
     if len(shapes) > 1 or 0 in next(iter(shapes)):
         raise InputError(

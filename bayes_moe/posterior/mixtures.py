@@ -189,8 +189,7 @@ def outcomes(m: MixtureDraws, y: ArrayLike) -> Floats:
     array = np.asarray(y, dtype=np.float64)
     if array.shape != (m.rows,):
         raise InputError(
-            f"y: expected shape ({m.rows},), one value per row of X, got {array.shape} "
-            f"→ pass as many values as rows"
+            f"y: expected shape ({m.rows},), one value per row of X, got {array.shape} → pass as many values as rows"
         )
     return array
 

@@ -161,9 +161,7 @@ def permuted[T: np.generic](values: NDArray[T], permutations: Integers, *, axis:
     return np.take_along_axis(values, permutations.reshape(shape), axis=axis)
 
 
-def choose_rows(
-    pivot: ArrayLike, *, weights: ArrayLike | None = None, limit: int = 1000
-) -> tuple[Integers, Array]:
+def choose_rows(pivot: ArrayLike, *, weights: ArrayLike | None = None, limit: int = 1000) -> tuple[Integers, Array]:
     """Choose about ``limit`` rows that tell the labels, and the weights with which they stand for all.
 
     Rows are grouped by their most responsible expert. Half of the places go to the groups in proportion to
@@ -258,9 +256,7 @@ def _checked(pivot: ArrayLike, weights: ArrayLike | None) -> tuple[Array, Array]
     sums = q.sum(axis=1)
     bad = np.flatnonzero(~((q.min(axis=1) >= 0.0) & (sums > 0.0) & np.isfinite(sums)))
     if bad.size:
-        raise InputError(
-            f"pivot: expected responsibilities, got {q[bad[0]]} (row {bad[0]}) → pass those at the mode"
-        )
+        raise InputError(f"pivot: expected responsibilities, got {q[bad[0]]} (row {bad[0]}) → pass those at the mode")
     w = np.ones(len(q)) if weights is None else np.asarray(weights, dtype=np.float64)
     if w.shape != q.shape[:1]:
         raise InputError(f"weights: expected shape ({len(q)},), got {w.shape} → pass one weight per row")

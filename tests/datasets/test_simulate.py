@@ -61,9 +61,7 @@ def test_density_integrates_to_one_with_the_stated_mean(simulate: Callable[..., 
 def test_rows_follow_the_density(simulate: Callable[..., Simulation]) -> None:
     """The probability integral transform of y given x is uniform, with SciPy's cdf."""
     data = simulate(4000, seed=5)
-    gate, means, sd = (
-        part(data.X) for part in (data.truth.gate, data.truth.expert_means, data.truth.expert_sigmas)
-    )
+    gate, means, sd = (part(data.X) for part in (data.truth.gate, data.truth.expert_means, data.truth.expert_sigmas))
     pit = (gate * stats.norm.cdf(data.y[:, None], means, sd)).sum(axis=1)
     assert stats.kstest(pit, "uniform").pvalue > 1e-3
 
@@ -74,9 +72,7 @@ def test_labels_follow_the_gate_and_make_the_rows(simulate: Callable[..., Simula
     shares = (data.labels[:, None] == experts).mean(axis=0)
     gate = data.truth.gate(data.X)
     error = np.sqrt((gate * (1 - gate)).sum(axis=0)) / len(gate)
-    assert np.all(np.abs(shares - gate.mean(axis=0)) <= 4 * error + 1e-12), (
-        f"{shares} against {gate.mean(axis=0)}"
-    )
+    assert np.all(np.abs(shares - gate.mean(axis=0)) <= 4 * error + 1e-12), f"{shares} against {gate.mean(axis=0)}"
     rows = np.arange(len(data.y))
     z = (data.y - data.truth.expert_means(data.X)[rows, data.labels]) / data.truth.expert_sigmas(data.X)[
         rows, data.labels

@@ -146,9 +146,7 @@ class NormalOracle:
         return math.fsum(w * (sigma**2 + (mu - mean) ** 2) for _, _, w, mu, sigma in self.terms)
 
     def cdf(self, y: float) -> float:
-        return math.fsum(
-            w * 0.5 * math.erfc((mu - y) / sigma / math.sqrt(2)) for _, _, w, mu, sigma in self.terms
-        )
+        return math.fsum(w * 0.5 * math.erfc((mu - y) / sigma / math.sqrt(2)) for _, _, w, mu, sigma in self.terms)
 
     def density(self, y: float, expert: int | None = None, draw: int | None = None) -> float:
         return math.fsum(

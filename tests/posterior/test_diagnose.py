@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy import signal, stats
 
 from bayes_moe.errors import InputError
-from bayes_moe.posterior.chain_checks import RULES
 from bayes_moe.inference.importance import psis_khat
+from bayes_moe.posterior.chain_checks import RULES
 from bayes_moe.posterior.diagnose import Severity, Verdict, sampling_verdict, severity
 
 Array = NDArray[np.float64]
@@ -21,9 +21,7 @@ planted = pytest.mark.parametrize(
 
 
 def dataset(**arrays: Array) -> xr.Dataset:
-    return xr.Dataset(
-        {k: (("chain", "draw", *(f"{k}_{i}" for i in range(v.ndim - 2))), v) for k, v in arrays.items()}
-    )
+    return xr.Dataset({k: (("chain", "draw", *(f"{k}_{i}" for i in range(v.ndim - 2))), v) for k, v in arrays.items()})
 
 
 def healthy(seed: int, *, count: int = 3, chains: int = 4, draws: int = 1000) -> Array:
@@ -55,9 +53,7 @@ def message(verdict: Verdict, code: str) -> str:
 
 @planted
 def test_healthy_draws_pass_99_times_in_100(seeds: range) -> None:
-    verdicts = [
-        sampling_verdict(with_density(healthy(seed, count=20)), NOTHING, statistics(seed)) for seed in seeds
-    ]
+    verdicts = [sampling_verdict(with_density(healthy(seed, count=20)), NOTHING, statistics(seed)) for seed in seeds]
     assert sum(verdict.converged for verdict in verdicts) >= 0.99 * len(seeds)
     assert all(not verdict.notices for verdict in verdicts if verdict.converged)
 
@@ -95,9 +91,7 @@ def test_figures_are_those_of_arviz_quantity_by_quantity() -> None:
     table = sampling_verdict(with_density(values), NOTHING, None).table
     for name, value in zip(table["quantity"].values, values, strict=True):
         assert float(table["r_hat"].sel(quantity=name)) == pytest.approx(arviz_stats.rhat(value))
-        assert float(table["ess_bulk"].sel(quantity=name)) == pytest.approx(
-            arviz_stats.ess(value, method="bulk")
-        )
+        assert float(table["ess_bulk"].sel(quantity=name)) == pytest.approx(arviz_stats.ess(value, method="bulk"))
         assert float(table["ess_tail"].sel(quantity=name)) == pytest.approx(
             arviz_stats.ess(value, method="tail", prob=0.05)
         )
@@ -155,9 +149,7 @@ def test_a_draw_that_is_not_finite_is_always_found(seeds: range, bad: float) -> 
         values[1, seed % 4, 900 + seed % 100 :] = bad
         verdict = sampling_verdict(with_density(values), NOTHING, None)
         assert not verdict.converged
-        assert f"q0 is not finite in {100 - seed % 100} draws of chain {seed % 4}" in message(
-            verdict, "not_finite"
-        )
+        assert f"q0 is not finite in {100 - seed % 100} draws of chain {seed % 4}" in message(verdict, "not_finite")
         assert np.isnan(verdict.table["r_hat"].sel(quantity="q0"))
 
 
@@ -271,9 +263,7 @@ def test_energy_without_a_figure_fails(energy: float) -> None:
 
 def test_heights_come_from_the_sampler_where_no_log_density_is_given() -> None:
     values = healthy(14)
-    sample_stats = statistics().assign(
-        logp=(("chain", "draw"), values[0] - 20.0 * (np.arange(4) == 2)[:, None])
-    )
+    sample_stats = statistics().assign(logp=(("chain", "draw"), values[0] - 20.0 * (np.arange(4) == 2)[:, None]))
     verdict = sampling_verdict(dataset(mean=values[1]), NOTHING, sample_stats)
     assert codes(verdict) == {"foreign_mode"}
     assert "Chain 2 sits elsewhere" in str(verdict)
@@ -319,9 +309,7 @@ def test_ambiguous_labels_leave_the_decision_to_label_free_quantities() -> None:
 def test_ambiguous_labels_excuse_no_label_free_failure_and_no_nan() -> None:
     values = healthy(18)
     values[1, 0] += 3.0
-    assert not sampling_verdict(
-        with_density(values), dataset(sigma=values[2]), None, ambiguous=True
-    ).converged
+    assert not sampling_verdict(with_density(values), dataset(sigma=values[2]), None, ambiguous=True).converged
     broken = healthy(19)[0]
     broken[0, 0] = np.nan
     verdict = sampling_verdict(with_density(healthy(18)), dataset(sigma=broken), None, ambiguous=True)
@@ -360,12 +348,8 @@ def test_a_constant_passes_only_where_it_is_declared() -> None:
 
 def test_a_single_element_can_be_declared() -> None:
     pair = np.stack([np.zeros((4, 1000)), healthy(23)[0]], axis=2)
-    assert sampling_verdict(
-        with_density(healthy(24)), dataset(slope=pair), None, fixed=("slope[0]",)
-    ).converged
-    assert not sampling_verdict(
-        with_density(healthy(24)), dataset(slope=pair), None, fixed=("slope[1]",)
-    ).converged
+    assert sampling_verdict(with_density(healthy(24)), dataset(slope=pair), None, fixed=("slope[0]",)).converged
+    assert not sampling_verdict(with_density(healthy(24)), dataset(slope=pair), None, fixed=("slope[1]",)).converged
 
 
 def test_a_declared_constant_that_differs_between_chains_fails() -> None:

@@ -125,9 +125,7 @@ def test_responsibilities_average_before_they_divide() -> None:
 
 @pytest.mark.parametrize("chunk_elements", [1, 7, 100, 1000])
 @pytest.mark.parametrize("piece_elements", [1, 50, 32_768])
-def test_chunks_change_nothing(
-    monkeypatch: pytest.MonkeyPatch, chunk_elements: int, piece_elements: int
-) -> None:
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch, chunk_elements: int, piece_elements: int) -> None:
     arrays = normal_arrays(23, 70, 3, seed=4)
     y = np.random.default_rng(5).normal(size=70)
     whole = every_result(arrays.mixture(), y)
@@ -224,9 +222,7 @@ def test_far_out_the_log_density_is_that_of_the_nearest_tail() -> None:
 
 def test_an_expert_of_tiny_sigma_leaves_no_nan() -> None:
     m = two_normals(0.5, (0.0, 1.0), (1e-150, 1.0)).mixture()
-    assert log_density(m, [0.0])[0] == pytest.approx(
-        math.log(0.5) + 150 * math.log(10) - 0.5 * math.log(2 * math.pi)
-    )
+    assert log_density(m, [0.0])[0] == pytest.approx(math.log(0.5) + 150 * math.log(10) - 0.5 * math.log(2 * math.pi))
     other = math.log(0.5) - 0.5 * math.log(2 * math.pi)
     assert log_density(m, [1.0])[0] == pytest.approx(other)
     np.testing.assert_allclose(responsibilities(m, [0.0]), [[1.0, 0.0]], atol=1e-149)
@@ -277,9 +273,7 @@ def test_y_of_another_length_is_refused(function: Callable[[MixtureDraws, Any], 
         function(normal_arrays(2, 3, 2, seed=13).mixture(), y)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("rows", -1), ("draws", 0), ("experts", 0), ("chunk_elements", 0)]
-)
+@pytest.mark.parametrize(("name", "value"), [("rows", -1), ("draws", 0), ("experts", 0), ("chunk_elements", 0)])
 def test_sizes_without_meaning_are_refused(name: str, value: int) -> None:
     sizes = {"rows": 1, "draws": 1, "experts": 1, "chunk_elements": 1} | {name: value}
     m = normal_arrays(1, 1, 1, seed=14).mixture()

@@ -38,9 +38,7 @@ def scenario(
     return softmax(logits), raw, np.argsort(shuffle, axis=1)
 
 
-def same_experts(
-    seed: int, *, draws: int = 400, rows: int = 200, swapped: bool = True
-) -> tuple[Array, Array]:
+def same_experts(seed: int, *, draws: int = 400, rows: int = 200, swapped: bool = True) -> tuple[Array, Array]:
     """Return pivot and draws of two experts whose difference is symmetric about 0: one is too many."""
     rng = np.random.default_rng(seed)
     x = np.linspace(-1.0, 1.0, rows)
@@ -73,9 +71,7 @@ def test_permuted_puts_experts_back_along_any_axis() -> None:
     together = permuted(raw, found.permutations, axis=2)
     for s in (0, 7, 199):
         np.testing.assert_array_equal(together[s], raw[s][:, undo[s]])
-    parameter = np.arange(4.0)[
-        np.argsort(undo, axis=1)
-    ]  # every raw expert carries the number of the true one
+    parameter = np.arange(4.0)[np.argsort(undo, axis=1)]  # every raw expert carries the number of the true one
     np.testing.assert_array_equal(permuted(parameter, found.permutations), np.tile(np.arange(4.0), (200, 1)))
     slopes = np.repeat(parameter[:, :, None], 2, axis=2)
     np.testing.assert_array_equal(permuted(slopes, found.permutations)[:, :, 1], permuted(parameter, undo))
