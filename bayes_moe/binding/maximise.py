@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import log
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from ..families import Role
 from .parameters import ExpertTerm, Parameters
 
 _LONGEST_LOGIT = 4.0
+_LOG_LAST_DIGIT = 2.0 * log(1e-16)  # residuals of standardised y are not known better
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,18 +53,17 @@ def maximise(parameters: Parameters, q: np.ndarray, sums: Statistics, *, damping
     """Return q with every expert's part at its conditional maximum and the gate moved by a damped Newton step."""
     out = q.copy()
     width = parameters.width
-    packed = width * (width + 1) // 2
-    square = _unpack(sums.moments[:, :packed], width)
-    cross, total = sums.moments[:, packed:-1], sums.moments[:, -1]
+    square = _unpack(sums.moments[:, : width * (width + 1) // 2], width)
+    shift = np.zeros((parameters.experts, width))
     for term in parameters.terms:
         if term.parameter.role is Role.LOCATION:
             if not sums.sigma_phase:
-                _means(parameters, term, square, cross, out)
+                _means(parameters, term, square, sums.scores, out, shift)
         elif term.term.width > 0:
             if sums.sigma_phase:
                 _varying_sigmas(parameters, term, square, sums.scores, damping, out)
         elif not sums.sigma_phase:
-            _constant_sigmas(parameters, term, sums, (square, cross, total), out)
+            _constant_sigmas(parameters, term, sums, square, shift, out)
     if damping > 0 and parameters.gate_start < parameters.size:
         out[parameters.gate_start :] += damping * _gate_newton(parameters, q, sums)
     return settle(parameters, out)
@@ -89,60 +90,72 @@ def _unpack(packed: np.ndarray, width: int) -> np.ndarray:
     return np.asarray(packed[:, _full_from_packed(width)])
 
 
-def _means(parameters: Parameters, term: ExpertTerm, square: np.ndarray, cross: np.ndarray, out: np.ndarray) -> None:
-    """Weighted ridge regression of every expert; the weights carry 1/sigma² already."""
+def _means(
+    parameters: Parameters,
+    term: ExpertTerm,
+    square: np.ndarray,
+    scores: np.ndarray,
+    out: np.ndarray,
+    shift: np.ndarray,
+) -> None:
+    """Weighted ridge regression of every expert, as a step from where it is; the weights carry 1/sigma² already.
+
+    The step is exact, and keeps its digits where residuals are tiny beside y.
+    """
+    experts, columns = np.array(term.experts), term.term.positions
+    step = _ridge_step(parameters, term, square, scores, out)
+    shift[np.ix_(experts, columns)] = step
+    out[term.places.ravel()] = (out[term.places] + step).ravel()
+
+
+def _ridge_step(
+    parameters: Parameters, term: ExpertTerm, square: np.ndarray, scores: np.ndarray, q: np.ndarray
+) -> np.ndarray:
+    """Return the Newton step (experts, 1 + p) of one term, equal rows when it is shared."""
     experts, columns, places = np.array(term.experts), term.term.positions, term.places
     a = square[np.ix_(experts, columns, columns)]
-    b = cross[np.ix_(experts, columns)]
+    b = scores[np.ix_(term.row + experts, columns)]
     if term.shared:
         a, b, places = a.sum(axis=0, keepdims=True), b.sum(axis=0, keepdims=True), places[:1]
     precision = parameters.prior_scale[places] ** -2
     a = a + precision[:, :, None] * np.eye(len(columns))
-    b = b + precision * parameters.prior_loc[places]
-    out[places.ravel()] = np.linalg.solve(a, b[:, :, None]).ravel()
+    b = b - precision * (q[places] - parameters.prior_loc[places])
+    step = np.linalg.solve(a, b[:, :, None])[:, :, 0]
+    return np.broadcast_to(step, (len(experts), len(columns)))
 
 
 def _constant_sigmas(
     parameters: Parameters,
     term: ExpertTerm,
     sums: Statistics,
-    moments: tuple[np.ndarray, np.ndarray, np.ndarray],
+    square: np.ndarray,
+    shift: np.ndarray,
     out: np.ndarray,
 ) -> None:
     r"""Maximise ``-N u - S exp(-2u)/2 - (u - c)²/(2 t²)`` over u = log sigma.
 
     The stationary point is ``u = c - t² N + ω/2`` with ``ω + log ω = log S - 2c + 2 t² N + log 2t²``: the Wright
-    omega function.
+    omega function. S follows from the sums at the old sigma and the step of the means.
     """
     from scipy.special import wrightomega  # a third of a second that `import bayes_moe` does not pay
 
-    square, cross, total = moments
-    experts = np.array(term.experts)
-    k = parameters.experts
-    beta = _location_coefficients(parameters, out)[experts]
-    fitted = np.einsum("kp,kpq,kq->k", beta, square[experts], beta) - 2.0 * np.sum(beta * cross[experts], axis=1)
-    old = np.exp(2.0 * sums.coefficients[2 * k + experts, 0])
-    rss = np.maximum((fitted + total[experts]) * old, 0.0)
-    size = sums.sizes[experts]
-    places = term.places[:, 0]
+    k, experts = parameters.experts, np.array(term.experts)
+    step, size = shift[experts], sums.sizes[experts]
+    # the score of log sigma is the sum of r (z² - 1), all in units of the old sigma²
+    rss = sums.scores[2 * k + experts, 0] + size - 2.0 * np.sum(step * sums.scores[k + experts], axis=1)
+    rss = np.maximum(rss + np.einsum("kp,kpq,kq->k", step, square[experts], step), 0.0)
+    places, old = term.places[:, 0], sums.coefficients[2 * k + experts, 0]
     if term.shared:
-        rss, size, places = rss.sum(keepdims=True), size.sum(keepdims=True), places[:1]
+        rss, size, places, old = rss.sum(keepdims=True), size.sum(keepdims=True), places[:1], old[:1]
     c, t2 = parameters.prior_loc[places], parameters.prior_scale[places] ** 2
     with np.errstate(divide="ignore"):
-        argument = np.log(rss) - 2.0 * c + 2.0 * t2 * size + np.log(2.0 * t2)
-    u = c - t2 * size + 0.5 * np.real(wrightomega(argument))
-    # one Newton step removes what the subtraction of two large numbers lost
-    pull = rss * np.exp(-2.0 * u)
-    out[places] = u - (size - pull + (u - c) / t2) / (2.0 * pull + 1.0 / t2)
-
-
-def _location_coefficients(parameters: Parameters, q: np.ndarray) -> np.ndarray:
-    """Return the coefficients (K, P) of the experts' means at q."""
-    out = np.zeros((parameters.experts, parameters.width))
-    for term in parameters.terms:
-        if term.parameter.role is Role.LOCATION:
-            out[np.ix_(np.array(term.experts), term.term.positions)] = q[term.places]
-    return out
+        log_rss = np.maximum(np.log(rss) + 2.0 * old, np.log(size) + _LOG_LAST_DIGIT)
+    u = c - t2 * size + 0.5 * np.real(wrightomega(log_rss - 2.0 * c + 2.0 * t2 * size + np.log(2.0 * t2)))
+    # Newton steps restore what the subtraction of two large numbers lost
+    for _ in range(2):
+        pull = np.exp(log_rss - 2.0 * u)
+        u = u + (pull - size - (u - c) / t2) / (2.0 * pull + 1.0 / t2)
+    out[places] = u
 
 
 def _varying_sigmas(
@@ -154,18 +167,10 @@ def _varying_sigmas(
     out: np.ndarray,
 ) -> None:
     """One Newton step on the concave objective in the coefficients of log sigma."""
-    experts, columns, places = np.array(term.experts), term.term.positions, term.places
-    a = square[np.ix_(experts, columns, columns)]
-    b = scores[np.ix_(term.row + experts, columns)]
-    if term.shared:
-        a, b, places = a.sum(axis=0, keepdims=True), b.sum(axis=0, keepdims=True), places[:1]
-    precision = parameters.prior_scale[places] ** -2
-    a = a + precision[:, :, None] * np.eye(len(columns))
-    b = b - precision * (out[places] - parameters.prior_loc[places])
-    step = np.linalg.solve(a, b[:, :, None])[:, :, 0]
+    step = _ridge_step(parameters, term, square, scores, out)
     # log sigma may not move by more than 1 at a time: beyond that the quadratic says nothing
     longest = np.abs(step).max(axis=1, keepdims=True)
-    out[places.ravel()] = (out[places] + damping * step / np.maximum(longest, 1.0)).ravel()
+    out[term.places.ravel()] = (out[term.places] + damping * step / np.maximum(longest, 1.0)).ravel()
 
 
 def _gate_newton(parameters: Parameters, q: np.ndarray, sums: Statistics) -> np.ndarray:

@@ -12,16 +12,16 @@ from .climb import monotone_step
 from .outcome import Optimum
 from .progress import Report
 from .settings import generator
-from .starts import PORTFOLIO, from_labels, implant, split
+from .starts import PORTFOLIO, from_labels, graft, shift, split
 
 _SHORT = 8
 _FEWEST, _MOST = 8, 16
 _SAME = 1e-5
 _THIN_ABOVE, _THIN_TO = 20_000, 10_000
-_MOVE_ROUNDS, _MOVES_KEPT = 4, 4
-_IMPLANTS = 12
+_ROUNDS, _PATIENCE, _MOVES_KEPT, _TOP = 12, 2, 4, 3
+_KINDS = ("graft", "shift", "anneal", "graft", "shift", "split_and_merge") * 2
 _SEARCHING = 8  # with fewer starts the user wants a quick answer, not a search
-_TEMPERATURES = (0.05, 2.0, 4.0, 8.0, 16.0, 32.0)
+_LOG_TEMPERATURE = (-1.0, 3.5)
 
 Finish = Callable[[Latent, np.ndarray, str], tuple[Optimum, np.ndarray]]
 
@@ -132,37 +132,39 @@ class Search:
         return from_labels(labels, density.experts)
 
     def _improve(self, report: Report) -> None:
-        """Move away from the best optima: soften the labels, or split one expert and let another's rows go."""
+        """Move away from the best optima, until a few rounds in a row bring nothing better."""
         rng = generator(self.seed, 2)
         quick = self._quick()
-        with report.task("EM moves", _MOVE_ROUNDS) as advance:
-            for round_ in range(_MOVE_ROUNDS):
-                before = self.ranked()[0]
-                candidates = [c for optimum in self.ranked()[:2] for c in self._moves(quick, optimum, rng)]
-                for _, q, recipe in _distinct(candidates, _MOVES_KEPT):
+        with report.task("EM moves", _ROUNDS) as advance:
+            idle = 0
+            for round_ in range(_ROUNDS):
+                before = self.ranked()[0].log_posterior
+                for _, q, recipe in _distinct(self._moves(quick, rng), _MOVES_KEPT):
                     self.take(q, recipe, round_)
-                advance(round_ + 1, f"best {self.ranked()[0].log_posterior:.4f}")
-                if self.ranked()[0].log_posterior <= before.log_posterior + _SAME:
+                best = self.ranked()[0].log_posterior
+                advance(round_ + 1, f"best {best:.4f}")
+                idle = 0 if best > before + _SAME else idle + 1
+                if idle == _PATIENCE:
                     break
 
-    def _moves(self, quick: Latent, optimum: Optimum, rng: np.random.Generator) -> list[tuple[float, np.ndarray, str]]:
-        moves = []
-        for temperature in _TEMPERATURES:
-            softened = quick.responsibilities(optimum.q, temperature=temperature * rng.uniform(0.7, 1.4))
-            moves.append((*self._few_steps(quick, softened), "anneal"))
-        responsibilities = quick.responsibilities(optimum.q)
-        sizes = responsibilities.sum(axis=0)
-        experts = quick.experts
-        for index in range(min(2 * experts, 8) if quick is self.density else 2):
-            into = int(np.argsort(sizes)[index % experts])
-            weights = np.where(np.arange(experts) == into, 0.0, sizes)
-            expert = int(rng.choice(experts, p=weights / weights.sum()))
-            parted = split(responsibilities, quick.scene(), expert, into, rng)
-            moves.append((*self._few_steps(quick, parted), "split_and_merge"))
-        for index in range(_IMPLANTS if quick is self.density else 0):
-            into = int(np.argsort(sizes)[index % min(experts, 3)])
-            moved = implant(responsibilities, quick.scene(), into, rng)
-            moves.append((*self._few_steps(quick, moved), "implant"))
+    def _moves(self, quick: Latent, rng: np.random.Generator) -> list[tuple[float, np.ndarray, str]]:
+        """Return short runs from one round of moves, each away from one of the best optima."""
+        moves, scene, experts = [], quick.scene(), quick.experts
+        known = self.ranked()[:_TOP]
+        for kind in _KINDS:
+            optimum = known[min(int(rng.geometric(0.4)), len(known)) - 1]
+            responsibilities = quick.responsibilities(optimum.q)
+            if kind == "graft":
+                moved = graft(responsibilities, scene, int(rng.integers(experts)), rng)
+            elif kind == "shift":
+                moved = shift(responsibilities, scene, rng)
+            elif kind == "anneal":
+                moved = quick.responsibilities(optimum.q, temperature=float(np.exp(rng.uniform(*_LOG_TEMPERATURE))))
+            else:
+                expert, into = rng.choice(experts, 2, replace=False)
+                moved = split(responsibilities, scene, int(expert), int(into), rng)
+            value, q = self._few_steps(quick, moved, reseed=False)
+            moves.append((value, q, kind))
         return moves
 
 

@@ -16,6 +16,9 @@ _SWEEPS = 4
 _HARD, _CERTAIN = 0.95, 0.99999
 _CUTS = 120
 _VARIANCE_FLOOR = (1e-4, 1e-1)
+_GRAFTS, _GRAFT_STEPS = 10, 3
+_NARROWEST = (0.01, 0.3)  # least sigma of a graft, in sd of y: collapsed ones would win
+_ELSEWHERE = -5.0  # log of a graft's prior weight outside its neighbourhood
 
 
 Recipe = Callable[[Scene, int, np.random.Generator], np.ndarray]
@@ -245,27 +248,97 @@ def split(responsibilities: np.ndarray, scene: Scene, expert: int, into: int, rn
     return 0.98 * out + 0.02 / out.shape[1]
 
 
-def implant(responsibilities: np.ndarray, scene: Scene, into: int, rng: np.random.Generator) -> np.ndarray:
-    """Return responsibilities where ``into`` takes the rows nearest to a random line, and the others its rows.
+def shift(responsibilities: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.ndarray:
+    """Return hard labels where one expert hands the rows nearest to another expert over to it.
 
-    The line goes through a random row and its neighbours, so a small group that a large expert swallowed can show.
+    Where gates are steps, EM cannot move a boundary past a row; this can.
     """
-    n, p = scene.features.shape
+    labels = np.argmax(responsibilities, axis=1)
+    giver, taker = rng.choice(responsibilities.shape[1], 2, replace=False)
+    rows, others = np.flatnonzero(labels == giver), np.flatnonzero(labels == taker)
+    if len(rows) > 3 and len(others):
+        towards = scene.features[others].mean(axis=0) - scene.features[rows].mean(axis=0)
+        order = np.argsort(-scene.features[rows] @ towards, kind="stable")
+        labels[rows[order[: int(rng.integers(1, len(rows) // 2 + 1))]]] = taker
+    return from_labels(labels, responsibilities.shape[1], belief=_CERTAIN)
+
+
+def graft(responsibilities: np.ndarray, scene: Scene, into: int, rng: np.random.Generator) -> np.ndarray:
+    """Return responsibilities where ``into`` moves to rows that a line of its own would explain better.
+
+    Of a few random local lines, each improved by EM beside the mixture as it is, one of the two that would raise the
+    log likelihood most is taken; the old rows of ``into`` go to the other experts.
+    """
+    near, rows = _neighbourhoods(responsibilities, scene, rng)
+    floor = rng.uniform(*np.log(_NARROWEST), _GRAFTS)
+    own = _own_log_density(responsibilities, scene)
+    gain, share = _grown(scene, own, near, rows, floor)
+    chosen = share[np.argsort(-gain, kind="stable")[rng.integers(2)]][:, None]
     out = responsibilities.copy()
-    others = [k for k in range(out.shape[1]) if k != into]
-    out[:, others] += out[:, [into]] / len(others)
-    joint = np.column_stack([scene.features, scene.target])
-    centre = joint[rng.choice(n, p=_probabilities(scene.weights))]
-    near = np.argsort(((joint - centre) ** 2).sum(axis=1), kind="stable")[: max(3 * p + 9, n // 6)]
-    chosen = rng.choice(near, min(p + 2, len(near)), replace=False)
+    out[:, into] = 1e-9
+    out *= (1.0 - chosen) / out.sum(axis=1, keepdims=True)
+    out[:, into] += chosen[:, 0]
+    return out
+
+
+def _neighbourhoods(
+    responsibilities: np.ndarray, scene: Scene, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return random neighbourhoods in the covariates and a few rows of one expert in each, (grafts, n) masks."""
+    n, p = scene.features.shape
+    centres = rng.choice(n, _GRAFTS, p=_probabilities(scene.weights))
+    parents = np.argmax(responsibilities[centres].cumsum(axis=1) > rng.random((_GRAFTS, 1)), axis=1)
+    squares = np.sum(scene.features**2, axis=1)
+    distance = squares - 2.0 * scene.features[centres] @ scene.features.T + 1e-9 * rng.random((_GRAFTS, n))
+    smallest, largest = min(n, p + 4), min(n, max(p + 5, int(0.6 * n)))
+    sizes = np.exp(rng.uniform(np.log(smallest), np.log(largest), _GRAFTS)).astype(int)
+    turns = np.arange(_GRAFTS)
+    near = distance <= np.sort(distance, axis=1)[turns, sizes - 1][:, None]
+    keys = near * rng.random((_GRAFTS, n)) * (responsibilities[:, parents].T + 0.02)
+    few = np.minimum(sizes, p + 1 + rng.geometric(0.5, _GRAFTS))
+    return near, keys >= -np.sort(-keys, axis=1)[turns, few - 1][:, None]
+
+
+def _own_log_density(responsibilities: np.ndarray, scene: Scene) -> np.ndarray:
+    """Return the log density of every row under its own expert, refitted with normal errors."""
+    n = len(scene.target)
     design = np.column_stack([np.ones(n), scene.features])
-    residual = np.abs(scene.target - design @ _ridge(design[chosen], scene.target[chosen], np.ones(len(chosen))))
-    size = int(rng.integers(p + 4, max(p + 5, len(near))))
-    mine = near[np.argsort(residual[near], kind="stable")[:size]]
-    out[:, into] = 0.0
-    out[mine] = 0.0
-    out[mine, into] = 1.0
-    return 0.98 * out + 0.02 / out.shape[1]
+    out = np.zeros(n)
+    for share in responsibilities.T:
+        mine = share * scene.weights
+        square = (scene.target - design @ _ridge(design, scene.target, mine)) ** 2
+        variance = mine @ square / (mine.sum() + 1e-9) + 1e-6
+        out -= 0.5 * share * (np.log(variance) + square / variance)
+    return out
+
+
+def _grown(
+    scene: Scene, own: np.ndarray, near: np.ndarray, rows: np.ndarray, floor: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what each line beside the mixture gains after a few EM steps, and its responsibilities (grafts, n)."""
+    n, p = scene.features.shape
+    design = np.column_stack([np.ones(n), scene.features])
+    local = np.where(near, 0.0, _ELSEWHERE)
+    share, weight = rows * scene.weights, np.full(len(near), 0.4)
+    gain = np.zeros(len(near))
+    for turn in range(_GRAFT_STEPS + 1):
+        beta = np.array([_ridge(design, scene.target, mine) for mine in share])
+        square = (scene.target - beta @ design.T) ** 2
+        if turn:
+            variance = np.sum(share * square, axis=1) / (share.sum(axis=1) + 1e-9)
+            weight = np.clip(np.sum(share * near, axis=1) / near.sum(axis=1), 0.02, 0.98)
+        else:
+            # a line passes through its few rows: a third of the neighbourhood tells its width
+            third = np.maximum(rows.sum(axis=1), near.sum(axis=1) // 3) - 1
+            variance = np.sort(np.where(near, square, np.inf), axis=1)[np.arange(len(near)), third]
+        log_sigma = np.maximum(0.5 * np.log(variance + 1e-12), floor)[:, None]
+        prior = np.log(weight)[:, None] + local
+        rest = own + np.log1p(-np.exp(prior))
+        ahead = np.clip(prior - log_sigma - 0.5 * square * np.exp(-2.0 * log_sigma) - rest, -500.0, 500.0)
+        share = scene.weights / (1.0 + np.exp(-ahead))
+        gain = np.sum(scene.weights * (rest + np.log1p(np.exp(ahead)) - own), axis=1)
+    gain[share.sum(axis=1) < p + 3] = -np.inf
+    return gain, np.where(scene.weights > 0, 1.0 / (1.0 + np.exp(-ahead)), 0.0)
 
 
 def _kmeans(points: np.ndarray, experts: int, rng: np.random.Generator) -> np.ndarray:

@@ -55,7 +55,9 @@ def posterior_group(bound: Bound, draws: Draws) -> xr.Dataset:
 def log_likelihood_group(bound: Bound, draws: Draws) -> xr.Dataset:
     """Return the log density of every row under every draw, weighted by the rows' weights."""
     table = np.asarray(bound.data.table.values)
-    values = pointwise_log_density(draws.mixture(table), bound.data.y) * bound.data.weights
+    values = pointwise_log_density(draws.mixture(table), bound.data.y)
+    # a row of weight 0 counts for nothing, however impossible it is
+    values = np.where(bound.data.weights > 0, values, 0.0) * bound.data.weights
     shaped = values.reshape(*draws.q.shape[:2], -1)
     return xr.Dataset(
         {"y": (("chain", "draw", "obs"), shaped)},
