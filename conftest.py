@@ -87,9 +87,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Ite
     skipped = sum(report.skipped for report in data)
     if os.environ.get("BAYES_MOE_DATA"):
         ran = sum(report.when == "call" and not report.skipped for report in data)
-        terminalreporter.write_line(
-            f"BAYES_MOE_DATA is set: {ran} tests of published data run, {skipped} skipped"
-        )
+        terminalreporter.write_line(f"BAYES_MOE_DATA is set: {ran} tests of published data run, {skipped} skipped")
     else:
         terminalreporter.write_line(f"{NO_DATA}: {skipped} tests of published data skipped")
 

@@ -174,7 +174,7 @@ def unpack_free(free: Free, values: np.ndarray) -> np.ndarray:
     shaped = values.reshape((*values.shape[:-1], *free.value_shape))
     if not free.zero_sum:
         return shaped
-    return shaped @ zero_sum_basis(free.shape[-1]).T
+    return np.asarray(shaped @ zero_sum_basis(free.shape[-1]).T)
 
 
 def make_parameters(model: MixtureOfExperts, design: Design) -> Parameters:

@@ -89,9 +89,7 @@ def two_lines(n: int = 300, seed: Seed = None) -> Simulation:
         sigma_intercept=np.log([0.5, 0.8]),
         sigma_slopes=np.zeros((2, 1)),
     )
-    return _simulate(
-        truth, _positive("n", n), low=0.0, high=10.0, generator=np.random.default_rng(seed), names=("x",)
-    )
+    return _simulate(truth, _positive("n", n), low=0.0, high=10.0, generator=np.random.default_rng(seed), names=("x",))
 
 
 def heteroscedastic(n: int = 500, seed: Seed = None) -> Simulation:
@@ -133,9 +131,7 @@ def heteroscedastic(n: int = 500, seed: Seed = None) -> Simulation:
         sigma_intercept=np.array([-1.0, -0.5]),
         sigma_slopes=np.array([[0.6], [-0.4]]),
     )
-    return _simulate(
-        truth, _positive("n", n), low=-2.0, high=2.0, generator=np.random.default_rng(seed), names=("x",)
-    )
+    return _simulate(truth, _positive("n", n), low=-2.0, high=2.0, generator=np.random.default_rng(seed), names=("x",))
 
 
 def true_moe(n: int = 1000, features: int = 2, experts: int = 3, seed: Seed = None) -> Simulation:

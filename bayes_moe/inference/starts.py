@@ -245,7 +245,7 @@ def split(responsibilities: np.ndarray, scene: Scene, expert: int, into: int, rn
     upper[order[half:]] = True
     out[:, into] = np.where(upper, out[:, expert], 0.0)
     out[:, expert] = np.where(upper, 0.0, out[:, expert])
-    return 0.98 * out + 0.02 / out.shape[1]
+    return np.asarray(0.98 * out + 0.02 / out.shape[1])
 
 
 def shift(responsibilities: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.ndarray:
@@ -270,7 +270,8 @@ def graft(responsibilities: np.ndarray, scene: Scene, into: int, rng: np.random.
     log likelihood most is taken; the old rows of ``into`` go to the other experts.
     """
     near, rows = _neighbourhoods(responsibilities, scene, rng)
-    floor = rng.uniform(*np.log(_NARROWEST), _GRAFTS)
+    low, high = np.log(_NARROWEST)
+    floor = rng.uniform(float(low), float(high), _GRAFTS)
     own = _own_log_density(responsibilities, scene)
     gain, share = _grown(scene, own, near, rows, floor)
     chosen = share[np.argsort(-gain, kind="stable")[rng.integers(2)]][:, None]
