@@ -71,7 +71,7 @@ class NUTS:
     tune: int = 300
     chains: int = 4
     seed: Seed = None
-    target_accept: float = 0.9
+    target_accept: float = 0.95
     max_treedepth: int = 10
     cores: int | None = None
 
@@ -183,7 +183,10 @@ class NUTS:
 
 def _mode(density: LogDensity, start: np.ndarray | None, seed: int, report: Report) -> np.ndarray:
     if start is None and isinstance(density, Latent):
-        start = EM(seed=seed).run(density, report=report).draws[0, 0]
+        found = EM(seed=seed).run(density, report=report)
+        if found.status is Status.INTERRUPTED:
+            raise InterruptedFit("NUTS was interrupted while EM searched its mode → call fit again")
+        start = found.draws[0, 0]
     return newton(density, np.zeros(density.size) if start is None else start).q
 
 

@@ -18,7 +18,7 @@ _SHORT = 8
 _FEWEST, _MOST = 8, 16
 _SAME = 1e-5
 _THIN_ABOVE, _THIN_TO = 20_000, 10_000
-_ROUNDS, _PATIENCE, _MOVES_KEPT, _TOP = 12, 2, 4, 3
+_ROUNDS, _PATIENCE, _MOVES_KEPT, _TOP = 12, 4, 4, 3
 _KINDS = ("graft", "shift", "anneal", "graft", "shift", "split_and_merge") * 2
 _SEARCHING = 8  # with fewer starts the user wants a quick answer, not a search
 _LOG_TEMPERATURE = (-1.0, 3.5)
@@ -45,11 +45,7 @@ class Search:
         self.density, self.seed, self.finish = density, seed, finish
         self.scene = density.scene()
         rows = len(self.scene.target)
-        default = (
-            1
-            if density.experts == 1
-            else int(np.clip(1e7 / max(rows * density.experts, 1), 12, min(32 * density.experts, 128)))
-        )
+        default = 1 if density.experts == 1 else int(np.clip(1e7 / max(rows * density.experts, 1), 12, 64))
         self.starts = default if starts is None else starts
         self.optima: list[tuple[Optimum, np.ndarray]] = []
         self.short_runs: list[tuple[str, float]] = []
