@@ -89,7 +89,7 @@ class EM:
                     search.run(report or Report(visible=False))
         except KeyboardInterrupt:
             interrupted = True
-            if not search.optima:
+            if not search.rescue():
                 raise InterruptedFit("EM was interrupted before its first run ended → call fit again") from None
         return self._outcome(density, search, seed, interrupted=interrupted)
 

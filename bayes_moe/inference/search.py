@@ -47,6 +47,7 @@ class Search:
         rows = len(self.scene.target)
         default = 1 if density.experts == 1 else int(np.clip(1e7 / max(rows * density.experts, 1), 12, 64))
         self.starts = default if starts is None else starts
+        self.candidates: list[tuple[float, np.ndarray, str]] = []
         self.optima: list[tuple[Optimum, np.ndarray]] = []
         self.short_runs: list[tuple[str, float]] = []
         self.long_runs = 0
@@ -55,19 +56,25 @@ class Search:
     def run(self, report: Report) -> None:
         """Search from the portfolio of starts."""
         quick = self._quick()
-        candidates: list[tuple[float, np.ndarray, str]] = []
         with report.task(f"EM starts, K = {self.density.experts}", self.starts) as advance:
             for index in range(self.starts):
-                candidates.append(self._short_run(quick, index))
-                best = max(value for value, _, _ in candidates)
+                self.candidates.append(self._short_run(quick, index))
+                best = max(value for value, _, _ in self.candidates)
                 advance(index + 1, f"best {best:.4f}")
-        chosen = _distinct(candidates, int(np.clip(self.starts // 6 + 1, _FEWEST, _MOST)))
+        chosen = _distinct(self.candidates, int(np.clip(self.starts // 6 + 1, _FEWEST, _MOST)))
         with report.task("EM to the end", len(chosen)) as advance:
             for index, (_, q, recipe) in enumerate(chosen):
                 self.take(q, recipe, index)
                 advance(index + 1, f"best {self.ranked()[0].log_posterior:.4f}")
         if self.density.experts > 1 and self.starts >= _SEARCHING:
             self._improve(report)
+
+    def rescue(self) -> bool:
+        """After an interrupt, run the best short run to the end if nothing else is; return whether there is any."""
+        if not self.optima and self.candidates:
+            _, q, recipe = max(self.candidates, key=lambda candidate: candidate[0])
+            self.take(q, recipe, 0)
+        return bool(self.optima)
 
     def take(self, q: np.ndarray, recipe: str, index: int) -> bool:
         """Run one start to the end and file its optimum; return whether it is the best so far."""

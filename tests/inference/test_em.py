@@ -422,6 +422,16 @@ def test_an_interrupt_returns_the_best_so_far(monkeypatch: pytest.MonkeyPatch) -
     assert outcome.optima[0].log_posterior == pytest.approx(density.logp(outcome.mode))
 
 
+def test_an_interrupt_among_short_runs_finishes_the_best_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    density = bound(EASY).density
+    interrupt(monkeypatch, call=100)
+    outcome = EM(starts=64, seed=1).run(density)
+    assert outcome.status is Status.INTERRUPTED
+    assert outcome.facts["long_runs"] == 1
+    assert 1 <= len(outcome.table["start_log_posterior"]) < 64
+    assert outcome.optima[0].log_posterior >= outcome.table["start_log_posterior"].max() - 1e-9
+
+
 def test_an_interrupt_before_there_is_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     density = bound(EASY).density
     interrupt(monkeypatch, call=1)
