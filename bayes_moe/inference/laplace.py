@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from ..errors import InterruptedFit, Notice, NumericalError
 from ..log_density import LogDensity
@@ -150,6 +149,8 @@ class _Curvature:
                 f"smallest eigenvalue of {np.linalg.eigvalsh(precision)[0]:.3g}: the point is no maximum → raise "
                 "starts, give another start, or use bm.NUTS(), which needs none"
             ) from None
+        from scipy.linalg import solve_triangular  # scipy: a third of a second that `import bayes_moe` does not pay
+
         root = solve_triangular(factor, np.eye(len(factor)), lower=True).T
         return _Curvature(mode, np.asarray(root), float(-np.sum(np.log(np.diag(factor)))))
 

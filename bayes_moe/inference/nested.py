@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from scipy.interpolate import CubicSpline
-from scipy.linalg import cho_solve, solve_triangular
 
 from ..log_density import LogDensity
 from .newton import newton
@@ -100,6 +98,10 @@ def nested_draws(
     rng
         Where randomness comes from.
     """
+    # scipy: a third of a second that `import bayes_moe` does not pay
+    from scipy.interpolate import CubicSpline
+    from scipy.linalg import solve_triangular
+
     nodes = _nodes(density, position, mode, spread)
     if len(nodes) < 4:
         return None
@@ -193,6 +195,8 @@ def _node(density: LogDensity, position: int, t: float, guess: np.ndarray) -> No
         factor = np.linalg.cholesky(precision)
     except np.linalg.LinAlgError:
         return None
+    from scipy.linalg import cho_solve  # scipy: a third of a second that `import bayes_moe` does not pay
+
     slope = cho_solve((factor, True), np.delete(hessian[position], position))
     evidence = found.log_density + 0.5 * len(guess) * _LOG_2PI - float(np.sum(np.log(np.diag(factor))))
     return Node(t, found.q, np.asarray(slope), precision, evidence)

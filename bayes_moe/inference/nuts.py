@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ _STATISTICS = {
     "logp": "logp",
 }
 
+_FEWEST_DRAWS = 4
+_SHORT_GRADIENT = 3e-5  # seconds: below, two threads that need the interpreter take longer than one after the other
+
 
 @dataclass(frozen=True)
 class NUTS:
@@ -49,7 +53,8 @@ class NUTS:
     max_treedepth
         Doublings of a trajectory at most.
     cores
-        Chains that run at the same time; None: as many as there are processors for this process.
+        Chains that run at the same time; None: as many as there are processors for this process, but one after the
+        other where a gradient is so short that chains would mostly wait for the interpreter. Draws do not depend on it.
 
     Raises
     ------
@@ -110,7 +115,8 @@ class NUTS:
             stats["logp"] = stats["logp"] - chart.log_jacobian(q)
         notices = []
         if not finished:
-            text = f"sampling was interrupted: {draws.shape[1]} of {self.draws} draws per chain were finished"
+            done = f"{draws.shape[1]} of {self.draws} draws of {draws.shape[0]} chains"
+            text = f"sampling was interrupted: {done} are finished"
             notices.append(Notice("interrupted", text))
         return Outcome(
             draws=q,
@@ -145,7 +151,7 @@ class NUTS:
                 draws=self.draws,
                 tune=self.tune,
                 chains=self.chains,
-                cores=self.cores,
+                cores=self.cores or _useful_cores(chart.function(density.compiled()), size, self.chains),
                 seed=seed % 2**63,
                 progress_bar=False,
                 progress_callback=lambda state: advance(sum(c.finished_draws for c in state), ""),
@@ -167,18 +173,37 @@ class NUTS:
         import pyarrow as pa  # comes with nutpie
 
         batches, stats = trace.get_arrow_trace()
-        length = min((b.num_rows for b in batches), default=0) - self.tune
-        if length < 4 or len(batches) < self.chains:
+        lengths = np.array([batch.num_rows - self.tune for batch in batches], dtype=int)
+        longest = np.sort(lengths)[::-1]
+        if not len(lengths) or longest[0] < _FEWEST_DRAWS:
             raise InterruptedFit("NUTS was interrupted during warm-up, there are no draws yet → call fit again")
+        # of chains that stopped at different lengths, keep as many, cut to one length, as hold the most draws
+        length = int(longest[np.argmax(longest * np.arange(1, len(longest) + 1))])
+        kept = np.flatnonzero(lengths >= length)
         span = slice(self.tune, self.tune + length)
-        flat = [pa.array(b.column("u")).flatten().to_numpy(zero_copy_only=False) for b in batches]
+        flat = [pa.array(batches[i].column("u")).flatten().to_numpy(zero_copy_only=False) for i in kept]
         draws = np.stack([chain.reshape(-1, size)[span] for chain in flat])
         found = {
-            name: np.stack([pa.array(s.column(column)).to_numpy(zero_copy_only=False)[span] for s in stats])
+            name: np.stack(
+                [pa.array(s.column(column)).to_numpy(zero_copy_only=False)[span] for s in (stats[i] for i in kept)]
+            )
             for column, name in _STATISTICS.items()
             if column in stats[0].column_names
         }
         return draws, found
+
+
+def _useful_cores(function: Callable[[np.ndarray], tuple[float, np.ndarray]], size: int, chains: int) -> int:
+    """Return how many chains should run at the same time."""
+    point, seconds = np.zeros(size), []
+    function(point)
+    for _ in range(20):
+        began = time.perf_counter()
+        function(point)
+        seconds.append(time.perf_counter() - began)
+    if float(np.median(seconds)) < _SHORT_GRADIENT:
+        return 1
+    return min(chains, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def _mode(density: LogDensity, start: np.ndarray | None, seed: int, report: Report) -> np.ndarray:
