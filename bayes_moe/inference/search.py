@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -73,7 +74,9 @@ class Search:
         """After an interrupt, run the best short run to the end if nothing else is; return whether there is any."""
         if not self.optima and self.candidates:
             _, q, recipe = max(self.candidates, key=lambda candidate: candidate[0])
-            self.take(q, recipe, 0)
+            # a second Ctrl-C means that nothing is wanted any more
+            with suppress(KeyboardInterrupt):
+                self.take(q, recipe, 0)
         return bool(self.optima)
 
     def take(self, q: np.ndarray, recipe: str, index: int) -> bool:
