@@ -466,5 +466,14 @@ def test_one_expert_and_many(experts: int) -> None:
     data = bm.datasets.two_lines(80, seed=3)
     fit = bm.fit(bm.MixtureOfExperts(experts), data.X, data.y, bm.EM(starts=1, seed=1), progress=False)
     for plot in ALONG:
-        plot(fit).figure.canvas.draw()
-    bm.plots.convergence(fit).canvas.draw()
+        ax = plot(fit)
+        ax.figure.canvas.draw()
+        assert ax.has_data()
+        assert ax.get_xlabel()
+    figure = bm.plots.convergence(fit)
+    figure.canvas.draw()
+    assert all(ax.has_data() or ax.texts for ax in figure.axes)
+    legend = bm.plots.gate(fit).figure.findobj(
+        lambda artist: str(getattr(artist, "get_label", str)()).startswith("expert ")
+    )
+    assert len({artist.get_label() for artist in legend}) == experts
