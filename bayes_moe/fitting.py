@@ -24,8 +24,8 @@ from .posterior.fit import Fit
 from .posterior.judge import judge
 from .posterior.tree import make_tree
 from .scaling import Scaling
+from .specification import Engine
 
-type Engine = EM | Laplace | ADVI | NUTS
 _ENGINES = (EM, Laplace, ADVI, NUTS)
 
 

@@ -12,10 +12,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ..errors import InterruptedFit, Notice, SpecError
-from ..log_density import Latent, LogDensity
+from ..log_density import LogDensity
 from .charts import Chart
-from .em import EM
-from .newton import newton
+from .mode import find_mode
 from .outcome import Outcome, Status
 from .progress import Report
 from .settings import Seed, between, check_seed, generator, settle_seed, whole
@@ -106,8 +105,10 @@ class NUTS:
             raise SpecError(f"NUTS: expected a density with a gradient, got {type(density).__name__} → use bm.EM()")
         shown = report or Report(visible=False)
         seed = settle_seed(self.seed)
-        found = _mode(density, start, seed, shown)
-        chart = Chart(density, found)
+        found = find_mode("NUTS", density, start, None, seed, shown)
+        if found.status is Status.INTERRUPTED:
+            raise InterruptedFit("NUTS was interrupted while its mode was searched → call fit again")
+        chart = Chart(density, found.draws[0, 0])
         began = time.monotonic()
         draws, stats, finished = self._sample(chart, density, seed, shown)
         q = chart.to_q(draws)
@@ -122,7 +123,10 @@ class NUTS:
             draws=q,
             status=Status.CONVERGED if finished else Status.INTERRUPTED,
             notices=tuple(notices),
-            mode=found,
+            mode=found.draws[0, 0],
+            optima=found.optima,
+            history=found.history,
+            table=found.table,
             sample_stats=stats,
             facts={"seed": seed, "tune": self.tune, "seconds": time.monotonic() - began},
         )
@@ -204,15 +208,6 @@ def _useful_cores(function: Callable[[np.ndarray], tuple[float, np.ndarray]], si
     if float(np.median(seconds)) < _SHORT_GRADIENT:
         return 1
     return min(chains, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-
-
-def _mode(density: LogDensity, start: np.ndarray | None, seed: int, report: Report) -> np.ndarray:
-    if start is None and isinstance(density, Latent):
-        found = EM(seed=seed).run(density, report=report)
-        if found.status is Status.INTERRUPTED:
-            raise InterruptedFit("NUTS was interrupted while EM searched its mode → call fit again")
-        start = found.draws[0, 0]
-    return newton(density, np.zeros(density.size) if start is None else start).q
 
 
 class _Starts:
