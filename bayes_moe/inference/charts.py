@@ -59,7 +59,7 @@ class Recentred:
         if self.funnel is None:
             return c
         q = c.copy()
-        q[..., self.funnel.values] *= np.exp(-self._rate * c[..., self.funnel.scale, None])
+        q[..., self.funnel.values] *= np.exp(-self.rate * c[..., self.funnel.scale, None])
         return q
 
     def from_q(self, q: np.ndarray) -> np.ndarray:
@@ -67,18 +67,19 @@ class Recentred:
         if self.funnel is None:
             return q
         c = q.copy()
-        c[..., self.funnel.values] *= np.exp(self._rate * q[..., self.funnel.scale, None])
+        c[..., self.funnel.values] *= np.exp(self.rate * q[..., self.funnel.scale, None])
         return c
 
     @property
-    def _rate(self) -> float:
+    def rate(self) -> float:
+        """The power of the scale that goes over to the values."""
         return _CENTRING * self.funnel.rate if self.funnel is not None else 0.0
 
     def function(self, compiled: Function) -> Function:
         """Return the log density in c, Jacobian included, with its gradient, from that in q."""
         if self.funnel is None:
             return compiled
-        values, scale, rate = self.funnel.values, self.funnel.scale, self._rate
+        values, scale, rate = self.funnel.values, self.funnel.scale, self.rate
         count = values.stop - values.start
 
         def recentred(c: np.ndarray) -> tuple[float, np.ndarray]:
@@ -145,6 +146,11 @@ class Chart:
         self.mode = found.q
         lower = np.linalg.cholesky(-found.hessian)
         self.matrix = np.ascontiguousarray(np.linalg.solve(lower.T, np.eye(density.size)))
+
+    @property
+    def size(self) -> int:
+        """Length of the vector."""
+        return len(self.mode)
 
     def to_q(self, u: np.ndarray) -> np.ndarray:
         """Return q from u, draws leading."""
