@@ -70,7 +70,7 @@ def chart_machine(chart: Chart, density: Machine) -> tuple[Machine, np.ndarray]:
     span = (0, 0, 0) if funnel is None else (funnel.values.start, funnel.values.stop, funnel.scale)
     matrix = np.ascontiguousarray(chart.matrix)
     arrays = (
-        np.ascontiguousarray(chart.mode),
+        np.ascontiguousarray(chart.centre),
         np.ascontiguousarray(matrix.T),
         matrix,
         np.array([chart.recentred.rate]),

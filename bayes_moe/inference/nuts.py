@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import InterruptedFit, Notice, SpecError
 from ..log_density import LogDensity
-from .charts import Chart
+from .charts import make_chart
 from .mode import find_mode
 from .outcome import Outcome, Status
 from .progress import Report
@@ -22,7 +22,7 @@ class NUTS:
     """Posterior draws by the no-U-turn sampler.
 
     Chains start around the mode, about one posterior standard deviation away and each elsewhere, in coordinates
-    whitened by the Hessian at the mode, with the gate's learned scale half-centred.
+    whitened by the Hessian at the mode, with the gate's learned scale partly centred.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class NUTS:
         found = find_mode("NUTS", density, start, None, seed, shown)
         if found.status is Status.INTERRUPTED:
             raise InterruptedFit("NUTS was interrupted while its mode was searched → call fit again")
-        chart = Chart(density, found.draws[0, 0])
+        chart = make_chart(density, found.draws[0, 0])
         began = time.monotonic()
         plan = Chains(self.draws, self.tune, self.chains, self.cores, seed, self.target_accept, self.max_treedepth)
         sampled = sample(chart, density, plan, shown)

@@ -88,7 +88,9 @@ def sample(chart: Chart, density: LogDensity, plan: Chains, report: Report) -> S
     # nutpie takes a second to import, which `import bayes_moe` must not cost
     import nutpie
 
-    model, stop = _model(chart, density, plan.seed)
+    with report.task("NUTS loads its code (compiled once on a machine, about 10 s)", 1) as advance:
+        model, stop = _model(chart, density, plan.seed)
+        advance(1, "")
     with threadpool_limits(1), report.task("NUTS", plan.chains * (plan.draws + plan.tune)) as advance:
         sampler = nutpie.sample(
             model,
