@@ -133,7 +133,7 @@ def test_compiling_is_announced(two_lines: MixtureDensity) -> None:
         @contextmanager
         def task(self, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
             titles.append(title)
-            yield lambda done, note: None
+            yield lambda *_: None
 
     mode = bm.EM(seed=1, starts=8).run(two_lines).mode
     bm.NUTS(draws=5, tune=5, chains=1, seed=1).run(two_lines, start=mode, report=Heard())
