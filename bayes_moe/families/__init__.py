@@ -1,6 +1,6 @@
 """Expert families: p(y | parameters), one file each."""
 
-from .base import Family, Parameter, Role
+from .base import Closure, Family, Parameter, Role, Support
 from .normal import Normal
 
-__all__ = ["Family", "Normal", "Parameter", "Role"]
+__all__ = ["Closure", "Family", "Normal", "Parameter", "Role", "Support"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -31,9 +32,30 @@ class Role(Enum):
         return out
 
 
+class Support(Enum):
+    """Where y lives."""
+
+    REAL = "any finite number"
+    POSITIVE = "numbers above 0"
+    UNIT = "numbers between 0 and 1, both excluded"
+    COUNT = "whole numbers from 0"
+    BINARY = "0 and 1, or two labels"
+    CLASSES = "labels without an order"
+    LEVELS = "labels in an order"
+    VECTOR = "several finite numbers a row"
+
+
+class Closure(Enum):
+    """Which maps of y keep a density within its family; they decide how y is standardised."""
+
+    AFFINE = "y may be shifted and stretched"
+    SCALE = "y may be stretched"
+    NONE = "y stays as it is"
+
+
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a family and the linear predictor that stands for it.
+    """One parameter of a family and the linear predictor, or predictors, that stand for it.
 
     Parameters
     ----------
@@ -47,6 +69,11 @@ class Parameter:
         Predictor used when the expert names none.
     prior
         Default priors on the standardised scale.
+    labels
+        Empty for a parameter that is one number; else what its several numbers are called (classes, outputs,
+        cutpoints), each with a linear predictor of its own.
+    zero_sum
+        Whether the numbers of a labelled parameter, coefficient by coefficient, sum to zero over the labels.
     """
 
     name: str
@@ -54,6 +81,13 @@ class Parameter:
     role: Role
     default: Predictor
     prior: Coefficients
+    labels: tuple[str, ...] = ()
+    zero_sum: bool = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the linear predictors, one per label."""
+        return tuple(f"{self.predicted}_{label}" for label in self.labels) if self.labels else (self.predicted,)
 
     @property
     def logarithmic(self) -> bool:
@@ -64,14 +98,57 @@ class Parameter:
 class Family(ABC):
     """A family of densities of y given its linear predictors, in this order in every file.
 
-    ``logpdf`` is a graph function of tensors; the others are NumPy functions of arrays. All take y and then one
-    argument per entry of ``parameters``, named as its ``predicted``.
+    ``logpdf`` is a graph function of tensors; the others are NumPy functions of arrays that work element by element
+    and broadcast. All take y first where there is one, then one argument per linear predictor, in the order of
+    ``predicted``: the graph function by position, the NumPy functions by name. Families with ``given`` columns (trials)
+    take those after the linear predictors in the same way. Where y lies outside the support, log densities are -inf.
     """
+
+    @property
+    @abstractmethod
+    def support(self) -> Support:
+        """Where y lives."""
+
+    @property
+    @abstractmethod
+    def closure(self) -> Closure:
+        """Which maps of y the family is closed under."""
 
     @property
     @abstractmethod
     def parameters(self) -> tuple[Parameter, ...]:
         """The parameters, in the order in which functions take them."""
+
+    @property
+    def predicted(self) -> tuple[str, ...]:
+        """Names of all linear predictors, in the order in which functions take them."""
+        return tuple(name for parameter in self.parameters for name in parameter.columns)
+
+    @property
+    def given(self) -> Mapping[str, str]:
+        """Further arguments of the functions and the columns of the table that hold them."""
+        return {}
+
+    @property
+    def discrete(self) -> bool:
+        """Whether log densities are log probabilities."""
+        return self.support in (Support.COUNT, Support.BINARY, Support.CLASSES, Support.LEVELS)
+
+    def meet(self, y: np.ndarray, weights: np.ndarray) -> Family:
+        """Return the family with what it learns from the target, such as its number of classes.
+
+        Raises
+        ------
+        InputError
+            If the target cannot belong to this family.
+        """
+        del y, weights
+        return self
+
+    def centre(self, y: np.ndarray, weights: np.ndarray) -> Mapping[str, float]:
+        """Return where default priors of intercepts lie, by linear predictor, if that depends on the target."""
+        del y, weights
+        return {}
 
     @abstractmethod
     def logpdf(self, y: Any, *predicted: Any) -> Any:
@@ -91,7 +168,7 @@ class Family(ABC):
 
     @abstractmethod
     def cdf(self, y: np.ndarray, **predicted: np.ndarray) -> np.ndarray:
-        """Return the cumulative distribution function."""
+        """Return the cumulative distribution function P(Y <= y)."""
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, **predicted: np.ndarray) -> np.ndarray:

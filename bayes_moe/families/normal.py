@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import priors
 from ..predictors import Constant, Linear
-from .base import Family, Parameter, Role
+from .base import Closure, Family, Parameter, Role, Support
 
 _HALF_LOG_2PI = 0.5 * log(2 * pi)
 
@@ -30,6 +30,14 @@ class Normal(Family):
     >>> bm.Expert(bm.Normal(), mu=bm.Linear(), sigma=bm.Linear()).family
     Normal()
     """
+
+    @property
+    def support(self) -> Support:
+        return Support.REAL
+
+    @property
+    def closure(self) -> Closure:
+        return Closure.AFFINE
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
