@@ -21,8 +21,8 @@ def compare(fits: Mapping[str, Fit]) -> Any:
     Returns
     -------
     pandas.DataFrame
-        ArviZ's comparison table, best first, with stacking weights (Yao et al. 2018). Its column ``diag_elpd`` says which
-        estimates have Pareto k-hats above their limit; a `FitWarning` names them.
+        ArviZ's comparison table, best first, with stacking weights (Yao et al. 2018). Its column ``diag_elpd`` says
+        which estimates have Pareto k-hats above their limit; a `FitWarning` names them.
 
     Raises
     ------
