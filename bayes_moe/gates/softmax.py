@@ -233,13 +233,11 @@ def _least(function: Callable[[float], tuple[float, float, float]], start: float
     at, low, high = start, float("-inf"), float("inf")
     for _ in range(60):
         low, high = (at, high) if slope < 0 else (low, at)
-        step = -slope / bend if bend > 0 else (1.0 if slope < 0 else -1.0)
-        guess = at + min(max(step, -2.0), 2.0)
-        if not low < guess < high:
-            guess = 0.5 * (low + high)
-        if abs(guess - at) < 1e-12 * (1.0 + abs(at)):
+        step = -slope / bend if 0 < bend < float("inf") else (1.0 if slope < 0 else -1.0)
+        if abs(step) < 1e-12 * (1.0 + abs(at)) or high - low < 1e-12 * (1.0 + abs(at)):
             break
-        at = guess
+        guess = at + min(max(step, -2.0), 2.0)
+        at = guess if low < guess < high else 0.5 * (low + high)
         reached, slope, bend = function(at)
     else:
         reached = function(at)[0]
