@@ -12,7 +12,8 @@ from math import log
 import numpy as np
 
 from ..families import Role
-from .parameters import ExpertTerm, Parameters
+from .expert_terms import ExpertTerm
+from .parameters import Parameters
 
 _LONGEST_LOGIT = 4.0
 _LOG_LAST_DIGIT = 2.0 * log(1e-16)  # residuals of standardised y are not known better

@@ -27,7 +27,8 @@ from ..graph.mixing import mix_log_densities, normal_mixture
 from ..mixture import MixtureOfExperts
 from .describe import feature_names, user_coords
 from .design import Design
-from .parameters import ExpertTerm, Parameters
+from .expert_terms import ExpertTerm
+from .parameters import Parameters
 
 
 def build_model(model: MixtureOfExperts, design: Design, parameters: Parameters, data: Data) -> pm.Model:

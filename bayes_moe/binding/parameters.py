@@ -6,57 +6,34 @@ are copied into their places (several places for shared ones); the gate's go thr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from ..families import Parameter, Role
+from ..families import Role
 from ..gates import BoundGate, Free
 from ..gates.base import zero_sum_basis
 from ..mixture import MixtureOfExperts
-from ..predictors.base import Predictor
-from ..priors import Normal
-from .design import Design, Term
+from .design import Design
+from .expert_terms import ExpertTerm, make_expert_terms
 
 
 @dataclass(frozen=True, eq=False)
-class ExpertTerm:
-    """The coefficients of one parameter in one block of equal experts."""
+class Island:
+    """Values of q that no other values share an expert with.
 
-    parameter: Parameter
-    predictor: Predictor
-    term: Term
-    experts: tuple[int, ...]
-    row: int
-    start: int
-    free: tuple[Free, ...]
+    Parameters
+    ----------
+    places
+        Their positions in q.
+    maps
+        Experts that use them, each with the matrix (m P, places) from the values to its m rows of coefficients.
+    """
 
-    @property
-    def shared(self) -> bool:
-        """Whether the experts of the block share their coefficients."""
-        return self.predictor.shared
-
-    @cached_property
-    def places(self) -> np.ndarray:
-        """Positions in q, (experts, 1 + p): a row per expert, equal rows when shared."""
-        count = 1 if self.shared else len(self.experts)
-        width = self.term.width
-        intercepts = self.start + np.arange(count)[:, None]
-        slopes = self.start + count + np.arange(count * width).reshape(count, width)
-        full = np.broadcast_to(np.concatenate([intercepts, slopes], axis=1), (len(self.experts), 1 + width))
-        return np.ascontiguousarray(full)
-
-    @cached_property
-    def grid(self) -> tuple[np.ndarray, ...]:
-        """Index of the term's elements in an array (K, P)."""
-        return np.ix_(self.experts, self.term.positions)
-
-    @cached_property
-    def cube(self) -> tuple[np.ndarray, ...]:
-        """Index of the term's squares in an array (K, P, P)."""
-        return np.ix_(self.experts, self.term.positions, self.term.positions)
+    places: np.ndarray
+    maps: tuple[tuple[int, np.ndarray], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,14 +90,49 @@ class Parameters:
         return _flat(np.broadcast_to(free.scale, free.value_shape) for free in self.free)
 
     @cached_property
+    def links(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Flat positions in the coefficients, positions in q, and the factors by which these enter those."""
+        links = [term.links(self.width) for term in self.terms]
+        targets, sources, factors = (np.concatenate(part) for part in zip(*links, strict=True))
+        return targets, sources, factors
+
+    @property
     def gather(self) -> tuple[np.ndarray, np.ndarray]:
-        """Flat positions in the coefficients and the positions in q they copy."""
-        targets, sources = [], []
-        for term in self.terms:
-            rows = term.row + np.array(term.experts)
-            targets.append((rows[:, None] * self.width + term.term.positions[None, :]).ravel())
-            sources.append(term.places.ravel())
-        return np.concatenate(targets), np.concatenate(sources)
+        """Positions of coefficients that are copies of values of q, and of those values; for unlabelled parameters."""
+        targets, sources, _ = self.links
+        return targets, sources
+
+    @cached_property
+    def islands(self) -> tuple[Island, ...]:
+        """The experts' values of q, cut into parts as small as shared coefficients allow."""
+        targets, sources, factors = self.links
+        rows, columns = np.divmod(targets, self.width)
+        slot, expert = np.divmod(rows - self.gate_rows, self.experts)
+        parts: list[tuple[set[int], set[int]]] = []
+        for one in range(self.experts):
+            experts, places = {one}, set(sources[expert == one].tolist())
+            for other in [part for part in parts if part[1] & places]:
+                parts.remove(other)
+                experts |= other[0]
+                places |= other[1]
+            parts.append((experts, places))
+        out = []
+        for experts, places in parts:
+            order = np.array(sorted(places), dtype=np.int64)
+            maps = []
+            for one in sorted(experts):
+                mine = expert == one
+                matrix = np.zeros(((int(slot[mine].max(initial=-1)) + 1) * self.width, len(order)))
+                into = slot[mine] * self.width + columns[mine]
+                matrix[into, np.searchsorted(order, sources[mine])] = factors[mine]
+                maps.append((one, matrix))
+            out.append(Island(order, tuple(maps)))
+        return tuple(out)
+
+    @property
+    def gate_rows(self) -> int:
+        """Rows of coefficients before the experts': the gate's linear predictors."""
+        return self.gate.predictors
 
     @cached_property
     def gate_grid(self) -> tuple[np.ndarray, ...]:
@@ -131,45 +143,45 @@ class Parameters:
     def active(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows and columns of the coefficients that are not structurally zero."""
         mask = np.zeros((self.rows, self.width), dtype=bool)
-        mask.ravel()[self.gather[0]] = True
+        mask.ravel()[self.links[0]] = True
         if self.gate.free:
-            mask[: self.experts, self.gate_positions] = True
+            mask[: self.gate_rows, self.gate_positions] = True
         rows, columns = np.nonzero(mask)
         return rows, columns
 
     def coefficients(self, q: np.ndarray) -> np.ndarray:
         """Return the coefficients (predictors, P): K gate rows, then K rows per parameter of the family."""
-        out = np.zeros((self.rows, self.width))
-        targets, sources = self.gather
-        out.ravel()[targets] = q[sources]
+        targets, sources, factors = self.links
+        values = factors * q[sources]
+        out = np.bincount(targets, weights=values, minlength=self.rows * self.width).reshape(self.rows, self.width)
         if self.gate.free:
-            values = [unpack_free(free, q[self.slices[free.value_name]]) for free in self.gate.free]
-            out[: self.experts, self.gate_positions] = self.gate.coefficients(values, np)
+            pieces = [unpack_free(free, q[self.slices[free.value_name]]) for free in self.gate.free]
+            out[: self.gate_rows, self.gate_positions] = self.gate.coefficients(pieces, np)
         return out
 
     def pull_back(self, q: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """Return the gradient with respect to q from that with respect to the coefficients."""
-        targets, sources = self.gather
-        out = np.bincount(sources, weights=gradient.ravel()[targets], minlength=self.size)
+        targets, sources, factors = self.links
+        out = np.bincount(sources, weights=factors * gradient.ravel()[targets], minlength=self.size)
         if self.gate_start < self.size:
             jacobian = self.gate.jacobian(q[self.gate_start :])
-            out[self.gate_start :] = np.tensordot(gradient[: self.experts, self.gate_positions], jacobian, 2)
+            out[self.gate_start :] = np.tensordot(gradient[: self.gate_rows, self.gate_positions], jacobian, 2)
         return out
 
     def jacobian(self, q: np.ndarray) -> np.ndarray:
         """Return d coefficients / d q, (predictors * P, size)."""
         out = np.zeros((self.rows, self.width, self.size))
-        targets, sources = self.gather
-        out.reshape(-1, self.size)[targets, sources] = 1.0
+        targets, sources, factors = self.links
+        out.reshape(-1, self.size)[targets, sources] = factors
         if self.gate_start < self.size:
             block = self.gate.jacobian(q[self.gate_start :])
-            out[: self.experts, self.gate_positions, self.gate_start :] = block
+            out[: self.gate_rows, self.gate_positions, self.gate_start :] = block
         return out.reshape(-1, self.size)
 
     def curvature(self, q: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """Return the Hessian of <gradient, coefficients(q)>, (size, size)."""
         out = np.zeros((self.size, self.size))
-        inner = gradient[: self.experts, self.gate_positions]
+        inner = gradient[: self.gate_rows, self.gate_positions]
         out[self.gate_start :, self.gate_start :] = self.gate.curvature(q[self.gate_start :], inner)
         return out
 
@@ -192,57 +204,17 @@ def unpack_free(free: Free, values: np.ndarray) -> np.ndarray:
     return np.asarray(shaped @ zero_sum_basis(free.shape[-1]).T)
 
 
-def make_parameters(model: MixtureOfExperts, design: Design) -> Parameters:
-    """Return the layout of ``model`` on ``design``, its priors on the standardised scale."""
+def make_parameters(
+    model: MixtureOfExperts, design: Design, centres: Sequence[Mapping[str, float]] | None = None
+) -> Parameters:
+    """Return the layout of ``model`` on ``design``, its priors on the standardised scale.
+
+    ``centres`` says, for every block of equal experts, where default priors of intercepts lie.
+    """
     count = len(model.experts)
-    family = model.experts[0].family
-    terms: list[ExpertTerm] = []
-    at = 0
-    for index, (expert, positions) in enumerate(model.blocks):
-        suffix = "" if len(model.blocks) == 1 else f"_{index}"
-        for order, parameter in enumerate(family.parameters):
-            predictor = expert.predictors[parameter.name]
-            term = design.experts[index][order]
-            free = _expert_free(parameter, predictor, term, positions, design, suffix)
-            terms.append(ExpertTerm(parameter, predictor, term, positions, count * (1 + order), at, free))
-            at += sum(piece.size for piece in free)
     gate = model.gate.bind(count, design.gate.basis)
-    rows = count * (1 + len(family.parameters))
-    return Parameters(count, design.width, rows, tuple(terms), gate, design.gate.positions, at)
-
-
-def _expert_free(
-    parameter: Parameter,
-    predictor: Predictor,
-    term: Term,
-    experts: Sequence[int],
-    design: Design,
-    suffix: str,
-) -> tuple[Free, ...]:
-    predicted = parameter.predicted
-    stretch = design.scaling.y_scale if parameter.role is Role.LOCATION else 1.0
-    loc, scale = _standardised(predictor.intercept or parameter.prior.intercept, stretch, np.ones(()))
-    if not (predictor.intercept or parameter.prior.intercept).standardised:
-        if parameter.role is Role.LOCATION:
-            loc = loc - design.scaling.y_center / design.scaling.y_scale
-        elif parameter.role is Role.LOG_SCALE:
-            loc = loc - np.log(design.scaling.y_scale)
-    count, dims = ((), ()) if predictor.shared else ((len(experts),), (f"expert{suffix}",))
-    if term.width == 0 and parameter.logarithmic:
-        return (Free(f"{predicted}{suffix}_z", dims, count, loc, scale),)
-    out = [Free(f"{predicted}_intercept{suffix}_z", dims, count, loc, scale)]
-    if term.width:
-        slopes = predictor.slopes_prior or parameter.prior.slopes
-        loc, scale = _standardised(slopes, stretch, term.basis.slope_units())
-        shape, names = (*count, term.width), (*dims, f"{parameter.name}_feature{suffix}")
-        out.append(Free(f"{predicted}_slopes{suffix}_z", names, shape, loc, scale))
-    return tuple(out)
-
-
-def _standardised(prior: Normal, stretch: float, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    if prior.standardised:
-        return np.asarray(prior.loc, dtype=float), np.asarray(prior.scale, dtype=float)
-    return prior.loc * units / stretch, prior.scale * units / stretch
+    terms, at, rows = make_expert_terms(model, design, centres or [{} for _ in model.blocks], gate.predictors)
+    return Parameters(count, design.width, rows, terms, gate, design.gate.positions, at)
 
 
 def _flat(pieces: Iterable[np.ndarray]) -> np.ndarray:

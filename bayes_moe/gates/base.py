@@ -86,6 +86,38 @@ class BoundGate(ABC):
     def curvature(self, q: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """Return the Hessian of <gradient, coefficients(q)>, (size, size); ``gradient`` is (K, 1 + p)."""
 
+    @property
+    def predictors(self) -> int:
+        """Number of linear predictors G; one per expert unless a gate says otherwise."""
+        return self.experts
+
+    def moved(self, size: int) -> int:
+        """Return how many of its ``size`` values the M-step moves by Newton's method; `settle` sees to the others."""
+        return size
+
+    def log_weights(self, eta: np.ndarray) -> np.ndarray:
+        """Return log weights (n, K) from linear predictors (n, G): the softmax unless a gate says otherwise."""
+        top = eta.max(axis=1, keepdims=True)
+        shifted = eta - top
+        return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+    def slopes(self, eta: np.ndarray) -> np.ndarray:
+        """Return the derivatives (n, K, G) of the log weights in the linear predictors."""
+        weights = np.exp(self.log_weights(eta))
+        return np.asarray(np.eye(self.experts)[None] - weights[:, None, :])
+
+    def pull(self, eta: np.ndarray, mass: np.ndarray) -> np.ndarray:
+        """Return the gradient (n, G) of Σ_k mass_k log weight_k, with mass (n, K)."""
+        return np.asarray(mass - mass.sum(axis=1, keepdims=True) * np.exp(self.log_weights(eta)))
+
+    def bend(self, eta: np.ndarray, mass: np.ndarray) -> np.ndarray:
+        """Return the Hessian (n, G, G) of Σ_k mass_k log weight_k, with mass (n, K)."""
+        weights = np.exp(self.log_weights(eta))
+        total = mass.sum(axis=1)[:, None, None]
+        return np.asarray(
+            total * (weights[:, :, None] * weights[:, None, :] - weights[:, :, None] * np.eye(self.experts))
+        )
+
     def settle(self, q: np.ndarray) -> np.ndarray:
         """Return the unconstrained values of highest prior among those with the same coefficients.
 

@@ -189,6 +189,9 @@ class BoundSoftmax(BoundGate):
         assert out.shape[0] == inner * (1 + self.width) + 1
         return out
 
+    def moved(self, size: int) -> int:
+        return size - 1 if self.scaled else size
+
     def settle(self, q: np.ndarray) -> np.ndarray:
         # coefficients do not tell z from its scale: along that curve only the prior changes
         if not self.scaled:

@@ -1,0 +1,181 @@
+"""The coefficients of the experts: one term per parameter and block of equal experts, and where they stand in q."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ..families import Parameter, Role
+from ..gates import Free
+from ..gates.base import zero_sum_basis
+from ..mixture import MixtureOfExperts
+from ..predictors.base import Predictor
+from ..priors import Normal
+from .design import Design, Term
+
+
+@dataclass(frozen=True, eq=False)
+class ExpertTerm:
+    """The coefficients of one parameter in one block of equal experts.
+
+    Parameters
+    ----------
+    parameter, predictor
+        What is predicted, and how.
+    term
+        The predictor's columns in the design.
+    experts
+        Positions of the experts.
+    row, stride
+        Expert e has its coefficients for label l in row ``row + l stride + e`` of the coefficients.
+    start
+        Position in q.
+    free
+        The free variables, in order.
+    """
+
+    parameter: Parameter
+    predictor: Predictor
+    term: Term
+    experts: tuple[int, ...]
+    row: int
+    stride: int
+    start: int
+    free: tuple[Free, ...]
+
+    @property
+    def shared(self) -> bool:
+        """Whether the experts of the block share their coefficients."""
+        return self.predictor.shared
+
+    @cached_property
+    def sources(self) -> np.ndarray:
+        """Positions in q, (experts, 1 + p, free labels): a row per expert, equal rows where they are shared."""
+        count, free = 1 if self.shared else len(self.experts), self.free_labels
+        width = self.term.width
+        intercepts = self.start + np.arange(count * free).reshape(count, 1, free)
+        slopes = self.start + count * free + np.arange(count * width * free).reshape(count, width, free)
+        whole = np.concatenate([intercepts, slopes], axis=1)
+        return np.ascontiguousarray(np.broadcast_to(whole, (len(self.experts), 1 + width, free)))
+
+    @property
+    def labels(self) -> int:
+        """Number of linear predictors of an expert."""
+        return max(1, len(self.parameter.labels))
+
+    @property
+    def free_labels(self) -> int:
+        """Number of values of q behind one coefficient of all labels."""
+        return self.labels - 1 if self.parameter.zero_sum else self.labels
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """Positions in q of a parameter without labels, (experts, 1 + p)."""
+        return np.ascontiguousarray(self.sources[:, :, 0])
+
+    @cached_property
+    def grid(self) -> tuple[np.ndarray, ...]:
+        """Index of the term's elements in an array (K, P)."""
+        return np.ix_(self.experts, self.term.positions)
+
+    @cached_property
+    def cube(self) -> tuple[np.ndarray, ...]:
+        """Index of the term's squares in an array (K, P, P)."""
+        return np.ix_(self.experts, self.term.positions, self.term.positions)
+
+    def rows(self, label: int) -> np.ndarray:
+        """Return the rows of the coefficients that hold one label's coefficients, an expert each."""
+        return self.row + label * self.stride + np.array(self.experts)
+
+    def links(self, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return flat targets in coefficients of ``width`` columns, sources in q and factors between them."""
+        rows = np.stack([self.rows(label) for label in range(self.labels)], axis=-1)
+        targets = rows[:, None, :] * width + self.term.positions[None, :, None]
+        if not self.parameter.zero_sum:
+            return targets.ravel(), self.sources.ravel(), np.ones(targets.size)
+        shape = (*targets.shape, self.free_labels)
+        factors = np.broadcast_to(zero_sum_basis(self.labels), shape)
+        sources = np.broadcast_to(self.sources[:, :, None, :], shape)
+        return np.broadcast_to(targets[..., None], shape).ravel(), sources.ravel(), factors.ravel()
+
+
+def make_expert_terms(
+    model: MixtureOfExperts, design: Design, centres: Sequence[Mapping[str, float]], ahead: int
+) -> tuple[tuple[ExpertTerm, ...], int, int]:
+    """Return the terms, the number of values of q they take and the number of rows of coefficients.
+
+    Parameters
+    ----------
+    model
+        The specification, its families met with the data.
+    design
+        Its design.
+    centres
+        Per block, where default priors of intercepts lie.
+    ahead
+        Rows of coefficients before the experts': the gate's.
+    """
+    count = len(model.experts)
+    terms: list[ExpertTerm] = []
+    at = slots = 0
+    for index, (expert, positions) in enumerate(model.blocks):
+        suffix = "" if len(model.blocks) == 1 else f"_{index}"
+        slot = 0
+        for order, parameter in enumerate(expert.family.parameters):
+            predictor = expert.predictors[parameter.name]
+            term = design.experts[index][order]
+            free = _expert_free(parameter, predictor, term, positions, design, centres[index], suffix)
+            row = ahead + slot * count
+            terms.append(ExpertTerm(parameter, predictor, term, positions, row, count, at, free))
+            at += sum(piece.size for piece in free)
+            slot += max(1, len(parameter.labels))
+        slots = max(slots, slot)
+    return tuple(terms), at, ahead + slots * count
+
+
+def _expert_free(
+    parameter: Parameter,
+    predictor: Predictor,
+    term: Term,
+    experts: Sequence[int],
+    design: Design,
+    centre: Mapping[str, float],
+    suffix: str,
+) -> tuple[Free, ...]:
+    predicted, scaling = parameter.predicted, design.scaling
+    stretch = scaling.y_scale if parameter.role is Role.LOCATION else 1.0
+    prior = predictor.intercept or parameter.prior.intercept
+    loc, scale = _standardised(prior, stretch, np.ones(()))
+    if predictor.intercept is None and any(name in centre for name in parameter.columns):
+        loc = np.array([centre.get(name, float(loc)) for name in parameter.columns])
+        loc = loc if parameter.labels else loc[0]
+        loc = loc @ zero_sum_basis(len(loc)) if parameter.zero_sum else loc
+    elif not prior.standardised and parameter.role is Role.LOCATION:
+        loc = loc - scaling.y_center / scaling.y_scale
+    elif not prior.standardised and parameter.role is Role.LOG_SCALE:
+        loc = loc - np.log(scaling.y_scale)
+    lead: tuple[int, ...] = () if predictor.shared else (len(experts),)
+    dims: tuple[str, ...] = () if predictor.shared else (f"expert{suffix}",)
+    tail: tuple[int, ...] = (len(parameter.labels),) if parameter.labels else ()
+    names: tuple[str, ...] = (f"{parameter.name}_label",) if parameter.labels else ()
+    zero_sum = parameter.zero_sum
+    if term.width == 0 and parameter.logarithmic:
+        return (Free(f"{predicted}{suffix}_z", (*dims, *names), (*lead, *tail), loc, scale, zero_sum),)
+    whole = Free(f"{predicted}_intercept{suffix}_z", (*dims, *names), (*lead, *tail), loc, scale, zero_sum)
+    if not term.width:
+        return (whole,)
+    slopes = predictor.slopes_prior or parameter.prior.slopes
+    loc, scale = _standardised(slopes, stretch, term.basis.slope_units())
+    loc, scale = (np.reshape(v, (*np.shape(v), *(1 for _ in tail))) for v in (loc, scale))
+    shape = (*lead, term.width, *tail)
+    inner = (*dims, f"{parameter.name}_feature{suffix}", *names)
+    return (whole, Free(f"{predicted}_slopes{suffix}_z", inner, shape, loc, scale, zero_sum))
+
+
+def _standardised(prior: Normal, stretch: float, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if prior.standardised:
+        return np.asarray(prior.loc, dtype=float), np.asarray(prior.scale, dtype=float)
+    return prior.loc * units / stretch, prior.scale * units / stretch

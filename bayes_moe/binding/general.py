@@ -1,0 +1,370 @@
+"""The log posterior of a mixture of any families over one flat vector, through the derivatives of their graphs.
+
+Rows are worked through in chunks; what stays of a chunk are sums. An expert enters through its log density and the
+first two derivatives of it in its own linear predictors, a gate through those of its log weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..families import Family, Role
+from ..log_density import Expectation, Scene
+from .describe import user_coefficients
+from .design import Design
+from .general_steps import Sums, maximise, settle
+from .outcomes import Outcomes
+from .parameters import Parameters
+
+_HALF_LOG_2PI = 0.9189385332046727
+_CHUNK = 4096
+_LABEL_ROUNDS = 12
+_HALVINGS = 6
+_NARROW = 0.01  # share of the largest sigma below which an expert counts as collapsed
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Experts of one family, evaluated side by side.
+
+    Parameters
+    ----------
+    family
+        Their family.
+    experts
+        (k,) their positions.
+    rows
+        (m, k) rows of the coefficients that hold their linear predictors.
+    """
+
+    family: Family
+    experts: np.ndarray
+    rows: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Some rows under one vector.
+
+    Parameters
+    ----------
+    table, gate_table, weights
+        (n, P) design, the gate's (n, W) columns of it and (n,) weights of the rows.
+    eta
+        (n, R) linear predictors.
+    log_weights, log_density
+        (n, K) of gate and experts, in the unit of standardised y.
+    slopes
+        (n, R) derivative of every expert's log density in each of its own linear predictors; 0 for the gate's.
+    bends
+        Per group (m, m, n, k) second derivatives, or None.
+    """
+
+    table: np.ndarray
+    gate_table: np.ndarray
+    weights: np.ndarray
+    eta: np.ndarray
+    log_weights: np.ndarray
+    log_density: np.ndarray
+    slopes: np.ndarray
+    bends: tuple[np.ndarray | None, ...]
+
+    @cached_property
+    def mixed(self) -> tuple[np.ndarray, np.ndarray]:
+        """Log density (n,) and responsibilities (n, K); a row that no expert can explain has -inf and zeros."""
+        joint = self.log_weights + self.log_density
+        top = joint.max(axis=1, keepdims=True)
+        safe = np.where(np.isfinite(top), top, 0.0)
+        shares = np.exp(joint - safe)
+        total = shares.sum(axis=1, keepdims=True)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value = (safe + np.log(total))[:, 0]
+            responsibilities = np.where(total == 0, 0.0, shares / total)
+        return value, responsibilities
+
+
+@dataclass(frozen=True, eq=False)
+class GeneralDensity:
+    """Log posterior of a model on data; implements `LogDensity` and `Latent`.
+
+    Parameters
+    ----------
+    design, parameters
+        The design columns and the layout of q.
+    groups
+        The experts by family.
+    table
+        Design matrix (n, P) of the training rows.
+    outcomes
+        Target, weights and further columns of the same rows.
+    """
+
+    design: Design
+    parameters: Parameters
+    groups: tuple[Group, ...]
+    table: np.ndarray
+    outcomes: Outcomes
+    functions: tuple[Callable[..., Any], ...] = field(default=(), repr=False)
+
+    @property
+    def size(self) -> int:
+        return self.parameters.size
+
+    @property
+    def experts(self) -> int:
+        return self.parameters.experts
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Row weights (n,)."""
+        return self.outcomes.weights
+
+    @property
+    def phases(self) -> int:
+        return 1
+
+    @cached_property
+    def offset(self) -> float:
+        """The log posterior's part that depends on no parameter: normalisers of the prior and the unit of y."""
+        prior = -np.sum(np.log(self.parameters.prior_scale)) - self.size * _HALF_LOG_2PI
+        return float(prior - self.weights.sum() * self.outcomes.log_unit)
+
+    # -- rows --------------------------------------------------------------------------------------------------
+
+    def chunks(self, q: np.ndarray, *, bends: bool = False) -> Iterator[Chunk]:
+        """Yield all rows at q, some thousands at a time."""
+        coefficients = self.parameters.coefficients(q)
+        functions = self.functions or self._terms
+        for start in range(0, len(self.table), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            yield self._chunk(coefficients, functions, rows, bends=bends)
+
+    def _chunk(
+        self, coefficients: np.ndarray, functions: tuple[Callable[..., Any], ...], rows: slice, *, bends: bool
+    ) -> Chunk:
+        table, seen = self.table[rows], self.outcomes.at(rows)
+        eta = table @ coefficients.T
+        if seen.offsets is not None:
+            eta += seen.offsets
+        log_density, slopes = np.empty((len(table), self.experts)), np.zeros_like(eta)
+        bent: list[np.ndarray | None] = []
+        for group, function in zip(self.groups, functions, strict=True):
+            given = [seen.given[name][:, None] for name in group.family.given]
+            terms = function(seen.column, [eta[:, row] for row in group.rows], given, bends=bends)
+            log_density[:, group.experts] = terms.value
+            for row, slope in zip(group.rows, terms.slopes, strict=True):
+                slopes[:, row] = slope
+            bent.append(terms.bends)
+        log_weights = self.parameters.gate.log_weights(eta[:, : self.parameters.gate.predictors])
+        columns = table[:, self.parameters.gate_positions]
+        return Chunk(table, columns, seen.weights, eta, log_weights, log_density, slopes, tuple(bent))
+
+    @cached_property
+    def _terms(self) -> tuple[Callable[..., Any], ...]:
+        from ..graph.terms import terms_function  # PyTensor: what `import bayes_moe` does not pay
+
+        return tuple(terms_function(group.family) for group in self.groups)
+
+    # -- log density -------------------------------------------------------------------------------------------
+
+    def log_prior(self, q: np.ndarray) -> float:
+        """Return the log prior density of the free variables."""
+        z = (q - self.parameters.prior_loc) / self.parameters.prior_scale
+        return float(-0.5 * z @ z - np.sum(np.log(self.parameters.prior_scale)) - self.size * _HALF_LOG_2PI)
+
+    def log_likelihood(self, q: np.ndarray) -> float:
+        """Return the weighted log likelihood, in the user's units of y."""
+        return float(self.logp(q) - self.log_prior(q))
+
+    def logp(self, q: np.ndarray) -> float:
+        return self.logp_and_gradient(q)[0]
+
+    def gradient(self, q: np.ndarray) -> np.ndarray:
+        return self.logp_and_gradient(q)[1]
+
+    def logp_and_gradient(self, q: np.ndarray) -> tuple[float, np.ndarray]:
+        value, scores = 0.0, np.zeros((self.parameters.rows, self.design.width))
+        for chunk in self.chunks(q):
+            log_density, responsibilities = chunk.mixed
+            value += float(chunk.weights @ log_density)
+            scores += self._pulled(chunk, responsibilities * chunk.weights[:, None]).T @ chunk.table
+        return self._with_prior(q, value, scores)
+
+    def _pulled(self, chunk: Chunk, mass: np.ndarray) -> np.ndarray:
+        """Return the gradient (n, R) of Σ_k mass_k (log weight_k + log density_k) in the linear predictors."""
+        gate = self.parameters.gate
+        out = np.zeros_like(chunk.eta)
+        out[:, : gate.predictors] = gate.pull(chunk.eta[:, : gate.predictors], mass)
+        for group in self.groups:
+            for rows in group.rows:
+                # an impossible expert has no mass, whatever its slope
+                own = mass[:, group.experts]
+                out[:, rows] = np.where(own > 0, own * chunk.slopes[:, rows], 0.0)
+        return out
+
+    def _with_prior(self, q: np.ndarray, value: float, scores: np.ndarray) -> tuple[float, np.ndarray]:
+        z = (q - self.parameters.prior_loc) / self.parameters.prior_scale
+        gradient = self.parameters.pull_back(q, scores) - z / self.parameters.prior_scale
+        return float(value - 0.5 * z @ z + self.offset), gradient
+
+    def compiled(self) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
+        # PyTensor's functions keep their arguments in one place: every thread needs its own
+        twin = replace(self, functions=tuple(function.copy() for function in self._terms))
+        return twin.logp_and_gradient
+
+    def hessian(self, q: np.ndarray) -> np.ndarray:
+        rows, columns = self.parameters.active
+        used = np.unique(rows)
+        width = self.design.width
+        blocks = np.zeros((len(used), len(used), width, width))
+        scores = np.zeros((self.parameters.rows, width))
+        for chunk in self.chunks(q, bends=True):
+            responsibilities = chunk.mixed[1]
+            mass = responsibilities * chunk.weights[:, None]
+            scores += self._pulled(chunk, mass).T @ chunk.table
+            curvature = self._row_curvature(chunk, responsibilities)[:, used][:, :, used]
+            for a in range(len(used)):
+                for b in range(a, len(used)):
+                    weight = chunk.weights * curvature[:, a, b]
+                    blocks[a, b] += (chunk.table * weight[:, None]).T @ chunk.table
+        for a in range(len(used)):
+            for b in range(a):
+                blocks[a, b] = blocks[b, a].T
+        place = np.searchsorted(used, rows)
+        inner = blocks[place[:, None], place[None, :], columns[:, None], columns[None, :]]
+        jacobian = self.parameters.jacobian(q)[rows * width + columns]
+        out = jacobian.T @ inner @ jacobian + self.parameters.curvature(q, scores)
+        out -= np.diag(1.0 / self.parameters.prior_scale**2)
+        return np.asarray(0.5 * (out + out.T))
+
+    def _row_curvature(self, chunk: Chunk, responsibilities: np.ndarray) -> np.ndarray:
+        """Return the Hessian (n, R, R) of every row's log density in its linear predictors.
+
+        With s_k the gradient and H_k the Hessian of log weight plus log density of expert k it is
+        ``Σ r_k (H_k + s_k s_k') - (Σ r_k s_k)(Σ r_k s_k)'``.
+        """
+        gate, n = self.parameters.gate, len(chunk.table)
+        size, ahead = chunk.eta.shape[1], gate.predictors
+        eta = chunk.eta[:, :ahead]
+        single = np.zeros((n, self.experts, size))
+        single[:, :, :ahead] = gate.slopes(eta)
+        out = np.zeros((n, size, size))
+        out[:, :ahead, :ahead] = gate.bend(eta, responsibilities)
+        for group, bends in zip(self.groups, chunk.bends, strict=True):
+            for i, expert in enumerate(group.experts):
+                r = responsibilities[:, expert]
+                rows = group.rows[:, i]
+                single[:, expert, rows] = np.where(r[:, None] > 0, chunk.slopes[:, rows], 0.0)
+                if bends is not None:
+                    own = np.where(r > 0, r * bends[:, :, :, i], 0.0)
+                    out[:, rows[:, None], rows[None, :]] += own.transpose(2, 0, 1)
+        mean = np.einsum("nk,nkr->nr", responsibilities, single)
+        out += np.einsum("nk,nkr,nks->nrs", responsibilities, single, single, optimize=True)
+        out -= mean[:, :, None] * mean[:, None, :]
+        return out
+
+    def expand(self, q: np.ndarray) -> dict[str, np.ndarray]:
+        return user_coefficients(self.parameters, self.design, q)
+
+    # -- latent labels -----------------------------------------------------------------------------------------
+
+    def e_step(self, q: np.ndarray, previous: Expectation | None = None) -> Expectation:
+        del previous
+        return self._sums(q)
+
+    def _sums(self, q: np.ndarray, given: np.ndarray | None = None) -> Expectation:
+        """Return the log posterior at q and the sums of the M-step.
+
+        With ``given`` responsibilities (n, K) the value is the expected complete-data log posterior.
+        """
+        sums = Sums.empty(self.parameters, self.groups)
+        value, start = 0.0, 0
+        for chunk in self.chunks(q, bends=True):
+            log_density, responsibilities = chunk.mixed
+            if given is None:
+                value += float(chunk.weights @ log_density)
+            else:
+                responsibilities = given[start : start + len(chunk.table)]
+                start += len(chunk.table)
+            mass = responsibilities * chunk.weights[:, None]
+            if given is not None:
+                joint = chunk.log_weights + chunk.log_density
+                value += float(np.sum(np.where(mass > 0, mass * joint, 0.0)))
+            sums.add(chunk, mass, self._pulled(chunk, mass), self.parameters.gate, self.groups)
+        log_posterior, gradient = self._with_prior(q, value, sums.scores)
+        return Expectation(q, log_posterior, gradient, sums.sizes, sums)
+
+    def m_step(self, expectation: Expectation, *, damping: float = 1.0) -> np.ndarray:
+        return maximise(self.parameters, expectation.q, expectation.statistics, damping=damping)
+
+    def settle(self, q: np.ndarray) -> np.ndarray:
+        return settle(self.parameters, q)
+
+    def scene(self) -> Scene:
+        return Scene(self.table[:, 1:], self.outcomes.line, self.weights)
+
+    def collapsed(self, expectation: Expectation) -> tuple[int, ...]:
+        needed = np.array([self.parameters.mean_width(expert) for expert in range(self.experts)])
+        gone = expectation.sizes <= needed
+        coefficients = self.parameters.coefficients(expectation.q)
+        for group in self.groups:
+            for row, parameter in self._scales(group):
+                log_scale = coefficients[row, 0]
+                gone[group.experts] |= log_scale < log_scale.max() + np.log(_NARROW)
+                del parameter
+        return tuple(int(expert) for expert in np.flatnonzero(gone))
+
+    def _scales(self, group: Group) -> Iterator[tuple[np.ndarray, str]]:
+        """Yield rows of the coefficients that hold log standard deviations of a group, not log means."""
+        location = any(parameter.role is Role.LOCATION for parameter in group.family.parameters)
+        slot = 0
+        for parameter in group.family.parameters:
+            for name in parameter.columns:
+                if location and parameter.role is Role.LOG_SCALE:
+                    yield group.rows[slot], name
+                slot += 1
+
+    def thinned(self, rows: np.ndarray) -> GeneralDensity:
+        seen = self.outcomes.at(rows)
+        factor = self.weights.sum() / max(seen.weights.sum(), 1e-300)
+        return replace(self, table=self.table[rows], outcomes=replace(seen, weights=seen.weights * factor))
+
+    def responsibilities(self, q: np.ndarray, *, temperature: float = 1.0) -> np.ndarray:
+        if temperature == 1.0:
+            return self.by_row(q)[1]
+        joint = np.concatenate([chunk.log_weights + chunk.log_density for chunk in self.chunks(q)]) / temperature
+        joint = np.exp(joint - joint.max(axis=1, keepdims=True))
+        return np.asarray(joint / joint.sum(axis=1, keepdims=True))
+
+    def row_log_density(self, q: np.ndarray) -> np.ndarray:
+        return self.by_row(q)[0]
+
+    def by_row(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the log density of y in the user's units (n,) and responsibilities (n, K) of every row."""
+        mixed = [chunk.mixed for chunk in self.chunks(q)]
+        value = np.concatenate([value for value, _ in mixed])
+        return value - self.outcomes.log_unit, np.concatenate([r for _, r in mixed])
+
+    def fit_labels(self, responsibilities: np.ndarray) -> np.ndarray:
+        now = self._sums(self.parameters.prior_loc.copy(), responsibilities)
+        for _ in range(_LABEL_ROUNDS):
+            damping = 1.0
+            for _ in range(_HALVINGS):
+                following = self._sums(self.m_step(now, damping=damping), responsibilities)
+                if following.log_posterior >= now.log_posterior:
+                    break
+                damping *= 0.25
+            else:
+                break
+            gain, now = following.log_posterior - now.log_posterior, following
+            if gain < 1e-3 * (1.0 + abs(now.log_posterior) * 1e-3):
+                break
+        return now.q
+
+    def expected(self, q: np.ndarray, responsibilities: np.ndarray) -> float:
+        return self._sums(q, responsibilities).log_posterior
