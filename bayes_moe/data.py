@@ -18,7 +18,7 @@ import numpy.typing as npt
 from bayes_moe.columns import FloatArray, rows_text
 from bayes_moe.errors import InputError, Notice, listed, nearest
 from bayes_moe.newdata import read_new, read_target
-from bayes_moe.scaling import Scaling, measure, refuse_huge
+from bayes_moe.scaling import Scaling, measure, refuse_huge, TargetScale
 from bayes_moe.screening import Screened, screen, weak_data
 from bayes_moe.tables import Column, Reading, Table, read_column, read_table, refuse_misaligned
 
@@ -90,6 +90,7 @@ def read_training(
     experts: int,
     parameters: int | Callable[[tuple[str, ...]], int],
     scaling: Scaling | None = None,
+    target: TargetScale = TargetScale.AFFINE,
 ) -> Data:
     """Check training data for a location-scale response and take them over.
 
@@ -112,6 +113,8 @@ def read_training(
         Number of free parameters, or a function of the names of the columns in use that returns it.
     scaling
         A scaling to use as it is, as in cross-validation; then constant y is no error.
+    target
+        How y is standardised where no scaling is given.
 
     Raises
     ------
@@ -127,25 +130,25 @@ def read_training(
     if not isinstance(missing, Missing):
         raise InputError(f"missing: expected a Missing, got {missing!r} → pass Missing.REFUSE or Missing.DROP")
     joined, parts = _read_covariates(X, gate_X)
-    target = _read_y(y, X)
-    n = _common_length(parts[0], target)
-    refuse_misaligned(joined.index, target.index, ("X", "y"))
+    column = _read_y(y, X)
+    n = _common_length(parts[0], column)
+    refuse_misaligned(joined.index, column.index, ("X", "y"))
     weight = _read_weights(weights, n, joined.index)
-    kept, drop_notices = _complete_rows(parts, target, missing)
+    kept, drop_notices = _complete_rows(parts, column, missing)
     for argument, part in zip(("X", "gate_X"), parts, strict=False):
         refuse_huge(part.values, argument, part.names)
-    refuse_huge(target.values[:, None], "y", ("y",))
-    values, y_values, weight = (_frozen(a, kept) for a in (joined.values, target.values, weight))
+    refuse_huge(column.values[:, None], "y", ("y",))
+    values, y_values, weight = (_frozen(a, kept) for a in (joined.values, column.values, weight))
     rows = int((weight > 0).sum())
     _refuse_few_rows(rows, experts)
-    scaling = _scaling_for(values, y_values, weight, joined.names, scaling)
+    scaling = _scaling_for(values, y_values, weight, joined.names, scaling, target)
     used = ~np.array(scaling.x_constant or [False] * values.shape[1], dtype=bool)
     names = tuple(name for name, use in zip(joined.names, used, strict=True) if use)
     dropped = tuple(name for name, use in zip(joined.names, used, strict=True) if not use)
     weak = weak_data(rows, parameters(names) if callable(parameters) else parameters)
     notices = (
         *(notice for part in parts for notice in part.notices),
-        *target.notices,
+        *column.notices,
         *drop_notices,
         *_weight_notices(weight),
         *(() if weak is None else (weak,)),
@@ -155,7 +158,7 @@ def read_training(
     return Data(
         table=Table(values, joined.names, joined.named, _kept_index(joined.index, kept, n)),
         y=y_values,
-        y_name=target.name or "y",
+        y_name=column.name or "y",
         weights=weight,
         weighted=weights is not None,
         gate_columns=parts[1].names if len(parts) > 1 else (),
@@ -287,11 +290,16 @@ def _constant_notices(dropped: tuple[str, ...]) -> list[Notice]:
 
 
 def _scaling_for(
-    values: FloatArray, y: FloatArray, weights: FloatArray, names: tuple[str, ...], given: Scaling | None
+    values: FloatArray,
+    y: FloatArray,
+    weights: FloatArray,
+    names: tuple[str, ...],
+    given: Scaling | None,
+    target: TargetScale,
 ) -> Scaling:
     """Return the given scaling when it fits the columns, or measure one."""
     if given is None:
-        return measure(values, y, weights, names)
+        return measure(values, y, weights, names, target)
     if len(given.x_center) != len(names):
         raise InputError(
             f"scaling: expected {len(names)} columns, got {len(given.x_center)} → use that of these columns"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .binding.bind import Bound, bind
+from .binding.bind import TARGET_SCALES, Bound, bind
 from .data import Missing, read_training
 from .errors import FitWarning, InputError, SpecError, nearest
 from .inference.advi import ADVI
@@ -87,10 +87,7 @@ def fit(
     """
     chosen = EM() if engine is None else engine
     _check(model, chosen)
-    data = read_training(
-        X, y, gate_X=gate_X, weights=weights, missing=missing, experts=len(model.experts), parameters=0, scaling=scaling
-    )
-    bound = bind(model, data)
+    bound = _bound(model, X, y, gate_X, weights, missing, scaling)
     outcome = chosen.run(bound.density, start=_start(start, bound), report=Report(visible=progress))
     result = assemble(bound, chosen, outcome)
     if not result.status.converged:
@@ -131,10 +128,25 @@ def build(
     ['mu_intercept_z', 'mu_slopes_z']
     """
     _check(model, EM())
+    return _bound(model, X, y, gate_X, weights, Missing.REFUSE, scaling).pymc_model()
+
+
+def _bound(
+    model: MixtureOfExperts, X: Any, y: Any, gate_X: Any, weights: Any, missing: Missing, scaling: Scaling | None
+) -> Bound:
+    """Check the data and bind the model to them."""
     data = read_training(
-        X, y, gate_X=gate_X, weights=weights, experts=len(model.experts), parameters=0, scaling=scaling
+        X,
+        y,
+        gate_X=gate_X,
+        weights=weights,
+        missing=missing,
+        experts=len(model.experts),
+        parameters=0,
+        scaling=scaling,
+        target=TARGET_SCALES[model.closure],
     )
-    return bind(model, data).pymc_model()
+    return bind(model, data)
 
 
 def _check(model: object, engine: object) -> None:

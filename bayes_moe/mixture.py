@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from .errors import SpecError
 from .experts import Expert
+from .families import Closure, Family
 from .gates import Gate, SoftmaxGate
 from .predictors import Predictor
 
@@ -62,11 +63,19 @@ class MixtureOfExperts:
                 "give gate and experts bm.Polynomial"
             )
         object.__setattr__(self, "features", None)
-        if len({type(expert.family) for expert in self.experts}) > 1:
-            names = sorted({type(expert.family).__name__ for expert in self.experts})
-            raise SpecError(
-                f"MixtureOfExperts.experts: expected one family for all experts, got {names} → use one family"
-            )
+        _refuse_mixed_supports(self.experts)
+
+    @property
+    def closure(self) -> Closure:
+        """The maps of y under which all experts' families are closed."""
+        return min((expert.family.closure for expert in self.experts), key=list(Closure)[::-1].index)
+
+    def with_families(self, families: Sequence[Family]) -> MixtureOfExperts:
+        """Return the same mixture with another family, of the same parameters, for every expert."""
+        pairs = zip(self.experts, families, strict=True)
+        return MixtureOfExperts(
+            [Expert(family, **expert.predictors) for expert, family in pairs], self.gate, self.features
+        )
 
     @property
     def blocks(self) -> tuple[tuple[Expert, tuple[int, ...]], ...]:
@@ -80,6 +89,17 @@ class MixtureOfExperts:
         one = len(self.blocks) == 1
         inside = f"[{self.experts[0]!r}] * {len(self.experts)}" if one else repr(list(self.experts))
         return f"MixtureOfExperts({inside}, gate={self.gate!r})"
+
+
+def _refuse_mixed_supports(experts: Sequence[Expert]) -> None:
+    supports = {expert.family.support: type(expert.family).__name__ for expert in experts}
+    if len(supports) > 1:
+        (first, one), (second, other) = list(supports.items())[:2]
+        raise SpecError(
+            f"MixtureOfExperts.experts: expected experts for one kind of target, got {one} ({first.value}) and {other} "
+            f"({second.value}) → a density and a probability, or densities on different ranges, cannot be weighed "
+            "against each other; use families of one kind"
+        )
 
 
 def _read_experts(experts: object) -> tuple[Expert, ...]:

@@ -10,6 +10,7 @@ by the distance between them: 0/1 columns keep their unit, and every other codin
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,16 @@ from bayes_moe.columns import FloatArray, rows_text
 from bayes_moe.errors import InputError
 
 _LARGEST = 1e100  # squares and their sums over any number of rows stay within float64
+_SMALLEST_SHARE = 1e-12  # of the largest y: what lies below does not pull the unit down further
 _ROUNDING = 4 * np.finfo(np.float64).eps  # values closer than this, relative to their size, are one value
+
+
+class TargetScale(Enum):
+    """How y is standardised."""
+
+    AFFINE = "centred at its mean, in units of its standard deviation"
+    STRETCHED = "in units of its geometric mean"
+    PLAIN = "as it is"
 
 
 @dataclass(frozen=True)
@@ -80,7 +90,13 @@ class Scaling:
         return (np.asarray(y, dtype=np.float64) - self.y_center) / self.y_scale
 
 
-def measure(values: FloatArray, y: FloatArray, weights: FloatArray, names: tuple[str, ...]) -> Scaling:
+def measure(
+    values: FloatArray,
+    y: FloatArray,
+    weights: FloatArray,
+    names: tuple[str, ...],
+    target: TargetScale = TargetScale.AFFINE,
+) -> Scaling:
     """Measure the scaling of ``(n, p)`` covariates and ``(n,)`` y; rows of weight 0 do not count.
 
     Raises
@@ -102,7 +118,7 @@ def measure(values: FloatArray, y: FloatArray, weights: FloatArray, names: tuple
             f"X: expected a range of at least {1 / _LARGEST:g}, got {(high - low)[tiny[0]]:.3g} in column "
             f"{names[tiny[0]]!r} → rescale the column to another unit"
         )
-    y_center, y_scale = _measure_y(y, weights)
+    y_center, y_scale = _measure_y(y, weights, target)
     return Scaling(tuple(center.tolist()), tuple(scale.tolist()), y_center, y_scale, tuple(constant.tolist()))
 
 
@@ -120,7 +136,9 @@ def refuse_huge(values: FloatArray, argument: str, names: tuple[str, ...]) -> No
         )
 
 
-def _measure_y(y: FloatArray, weights: FloatArray) -> tuple[float, float]:
+def _measure_y(y: FloatArray, weights: FloatArray, target: TargetScale) -> tuple[float, float]:
+    if target is TargetScale.PLAIN:
+        return 0.0, 1.0
     low, high = y.min(), y.max()
     if _constant(low, high):
         raise InputError(f"y: expected values that vary, got {low:.6g} in every row → there is nothing to model")
@@ -128,6 +146,10 @@ def _measure_y(y: FloatArray, weights: FloatArray) -> tuple[float, float]:
         raise InputError(
             f"y: expected a range of at least {1 / _LARGEST:g}, got {high - low:.3g} → rescale y to another unit"
         )
+    if target is TargetScale.STRETCHED:
+        # families refuse what is not positive in their own words; here it must only not break the measuring
+        logs = np.log(np.maximum(y, high * _SMALLEST_SHARE if high > 0 else 1.0))
+        return 0.0, float(np.exp(weights @ logs / weights.sum()))
     center, deviation = _moments(y[:, None], weights)
     return float(center[0]), float(deviation[0])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -9,13 +10,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..data import Data
+from ..families import Closure, Normal
+from ..gates import EqualGate, SoftmaxGate
 from ..mixture import MixtureOfExperts
+from ..scaling import TargetScale
 from .density import MixtureDensity
 from .design import Design, make_design
+from .extras import Extras, extra_columns, make_extras
+from .general import GeneralDensity, Group
+from .outcomes import Outcomes
 from .parameters import Parameters, make_parameters
 
 if TYPE_CHECKING:
     import pymc as pm
+
+TARGET_SCALES = {
+    Closure.AFFINE: TargetScale.AFFINE,
+    Closure.SCALE: TargetScale.STRETCHED,
+    Closure.NONE: TargetScale.PLAIN,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,18 +39,24 @@ class Bound:
     ----------
     model
         The specification.
+    met
+        The same with what families learn from the target.
     data
         The checked training data.
     design
         Design columns, from the raw table.
     parameters
         Layout of the unconstrained vector.
+    extras
+        Columns that enter densities beside the design.
     """
 
     model: MixtureOfExperts
+    met: MixtureOfExperts
     data: Data
     design: Design
     parameters: Parameters
+    extras: Extras
 
     @cached_property
     def counted(self) -> np.ndarray:
@@ -45,19 +64,45 @@ class Bound:
         return np.flatnonzero(self.data.weights > 0)
 
     @cached_property
-    def density(self) -> MixtureDensity:
-        """The log posterior that engines read."""
+    def groups(self) -> tuple[Group, ...]:
+        """The experts by family."""
+        parameters, found = self.parameters, {}
+        for position, expert in enumerate(self.met.experts):
+            found.setdefault(expert.family, []).append(position)
+        out = []
+        for family, positions in found.items():
+            experts = np.array(positions)
+            slots = np.arange(len(family.predicted))[:, None] * parameters.experts
+            out.append(Group(family, experts, parameters.gate_rows + slots + experts[None, :]))
+        return tuple(out)
+
+    @cached_property
+    def density(self) -> MixtureDensity | GeneralDensity:
+        """The log posterior that engines read: the kernels' where there are some for it, else that of the graphs."""
         table, y, weights = self.data.table.values, self.data.y, self.data.weights
         if len(self.counted) < len(y):
             table, y, weights = table[self.counted], y[self.counted], weights[self.counted]
-        y = self.design.scaling.standardise_y(y)
-        return MixtureDensity(self.design, self.parameters, self.design.matrix(table), y, weights)
+        raw = np.asarray(table)
+        y, table = self.design.scaling.standardise_y(y), self.design.matrix(raw)
+        if self._has_kernels:
+            return MixtureDensity(self.design, self.parameters, table, y, weights)
+        extras = self.extras
+        outcomes = Outcomes(
+            y, weights, extras.arguments(raw), extras.added(raw), float(np.log(self.design.scaling.y_scale))
+        )
+        return GeneralDensity(self.design, self.parameters, self.groups, table, outcomes)
+
+    @property
+    def _has_kernels(self) -> bool:
+        normal = all(type(expert.family) is Normal for expert in self.met.experts)
+        gated = type(self.met.gate) in (SoftmaxGate, EqualGate)
+        return normal and gated and not self.extras.offsets
 
     def pymc_model(self) -> pm.Model:
         """Return the same posterior as an ordinary PyMC model."""
         from .model import build_model
 
-        return build_model(self.model, self.design, self.parameters, self.data)
+        return build_model(self.met, self.design, self.parameters, self.data)
 
 
 def bind(model: MixtureOfExperts, data: Data) -> Bound:
@@ -66,15 +111,27 @@ def bind(model: MixtureOfExperts, data: Data) -> Bound:
     Raises
     ------
     SpecError
-        If a predictor names a column that the table does not have.
+        If a predictor or a family names a column that the table does not have.
+    InputError
+        If the target does not belong to the experts' families.
     """
+    counted = data.weights > 0
+    y, weights = data.y[counted], data.weights[counted]
+    for family in dict.fromkeys(expert.family for expert in model.experts):
+        family.meet(y, weights)  # in the user's units, for its words
+    standard = data.scaling.standardise_y(y)
+    met = model.with_families([expert.family.meet(standard, weights) for expert in model.experts])
     design = make_design(
-        model,
+        met,
         data.table.names,
         np.asarray(data.table.values),
         data.weights,
         data.scaling,
         gate_columns=data.gate_columns,
         dropped=data.dropped,
+        reserved=extra_columns(met),
     )
-    return Bound(model, data, design, make_parameters(model, design))
+    centres: list[Mapping[str, float]] = [expert.family.centre(standard, weights) for expert, _ in met.blocks]
+    parameters = make_parameters(met, design, centres)
+    extras = make_extras(met, data.table.names, parameters, data.scaling.y_scale)
+    return Bound(model, met, data, design, parameters, extras)

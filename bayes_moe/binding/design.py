@@ -74,11 +74,12 @@ def make_design(
     *,
     gate_columns: Sequence[str] = (),
     dropped: Sequence[str] = (),
+    reserved: Sequence[str] = (),
 ) -> Design:
     """Return the design of ``model`` for a raw training table.
 
     Columns appended for the gate belong to the gate, and columns that one predictor names belong to it; a predictor
-    without ``columns=`` uses all that nothing else claims.
+    without ``columns=`` uses all that nothing else claims. ``reserved`` columns are claimed by families.
 
     Raises
     ------
@@ -90,6 +91,7 @@ def make_design(
     expert_predictors = [tuple(expert.predictors.values()) for expert, _ in model.blocks]
     predictors = [gate_predictor, *(p for block in expert_predictors for p in block)]
     claimed = {_position(column, names) for predictor in predictors for column in predictor.claimed()}
+    claimed |= {_position(name, names) for name in reserved}
     appended = {list(names).index(name) for name in gate_columns}
     free = [j for j in range(len(names)) if j not in claimed and j not in appended]
 

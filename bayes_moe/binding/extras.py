@@ -1,0 +1,140 @@
+"""Columns of the table that enter a density beside the design: trials, exposures, offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InputError, SpecError, nearest
+from ..families import Family, Role
+from ..mixture import MixtureOfExperts
+from .parameters import Parameters
+
+
+@dataclass(frozen=True, eq=False)
+class Offset:
+    """A column that is added to some linear predictors.
+
+    Parameters
+    ----------
+    rows
+        Rows of the coefficients whose linear predictors it is added to.
+    column
+        Its position in the raw table.
+    logarithm
+        Whether its logarithm is added: an exposure.
+    unit
+        What it is divided by first.
+    """
+
+    rows: np.ndarray
+    column: int
+    logarithm: bool
+    unit: float
+
+
+@dataclass(frozen=True, eq=False)
+class Extras:
+    """Which columns of the raw table enter how.
+
+    Parameters
+    ----------
+    given
+        (name of a family's argument, position of the column).
+    offsets
+        What is added to linear predictors.
+    predictors
+        Number of linear predictors R.
+    names
+        Column names, for messages.
+    """
+
+    given: tuple[tuple[str, int], ...]
+    offsets: tuple[Offset, ...]
+    predictors: int
+    names: tuple[str, ...]
+
+    def arguments(self, table: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the given columns (n,) at rows of the raw table."""
+        return {name: np.asarray(table[:, column]) for name, column in self.given}
+
+    def added(self, table: np.ndarray) -> np.ndarray | None:
+        """Return what is added to the linear predictors (n, R), or None.
+
+        Raises
+        ------
+        InputError
+            If an exposure is not above 0.
+        """
+        if not self.offsets:
+            return None
+        out = np.zeros((len(table), self.predictors))
+        for offset in self.offsets:
+            values = table[:, offset.column]
+            if offset.logarithm:
+                bad = np.flatnonzero(~(values > 0))
+                if bad.size:
+                    raise InputError(
+                        f"X: expected exposures above 0 in column {self.names[offset.column]!r}, got "
+                        f"{values[bad[0]]:.6g} (rows {bad[:5].tolist()}) → leave out rows without exposure"
+                    )
+                values = np.log(values)
+            out[:, offset.rows] += (values / offset.unit)[:, None]
+        return out
+
+
+def extra_columns(model: MixtureOfExperts) -> tuple[str, ...]:
+    """Return the names of columns that families take: trials and exposures."""
+    found: dict[str, None] = {}
+    for expert, _ in model.blocks:
+        found.update(dict.fromkeys(expert.family.given.values()))
+        exposure = getattr(expert.family, "exposure", None)
+        if exposure is not None:
+            found[exposure] = None
+    return tuple(found)
+
+
+def make_extras(model: MixtureOfExperts, names: Sequence[str], parameters: Parameters, y_scale: float) -> Extras:
+    """Return the columns that enter the densities of ``model`` beside the design.
+
+    Raises
+    ------
+    SpecError
+        If a column is not in the table.
+    """
+    given: dict[str, int] = {}
+    offsets: list[Offset] = []
+    for expert, positions in model.blocks:
+        for argument, name in expert.family.given.items():
+            given[argument] = _column(name, names, f"{type(expert.family).__name__}.{argument}")
+        offsets.extend(_exposures(expert.family, positions, names, parameters))
+    for term in parameters.terms:
+        offset = getattr(term.predictor, "offset", None)
+        if offset is not None:
+            column = _column(offset, names, f"{type(term.predictor).__name__}.offset")
+            rows = np.concatenate([term.rows(label) for label in range(term.labels)])
+            offsets.append(Offset(rows, column, False, y_scale if term.parameter.role is Role.LOCATION else 1.0))
+    return Extras(tuple(given.items()), tuple(offsets), parameters.rows, tuple(names))
+
+
+def _exposures(
+    family: Family, positions: Sequence[int], names: Sequence[str], parameters: Parameters
+) -> Iterator[Offset]:
+    exposure = getattr(family, "exposure", None)
+    if exposure is None:
+        return
+    column = _column(exposure, names, f"{type(family).__name__}.exposure")
+    for term in parameters.terms:
+        if term.parameter.predicted == "log_mu" and set(term.experts) & set(positions):
+            yield Offset(term.rows(0), column, True, 1.0)
+
+
+def _column(name: str, names: Sequence[str], owner: str) -> int:
+    if name in names:
+        return list(names).index(name)
+    raise SpecError(
+        f"{owner}: expected the name of a column of X, one of {list(names)}, got {name!r}{nearest(name, names)} "
+        "→ correct the name"
+    )
