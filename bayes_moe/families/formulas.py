@@ -21,7 +21,8 @@ _ROOT_2 = sqrt(2.0)
 _STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360)
 _FROM = 10.0  # where Stirling's six terms reach the last digit
 _LOG_FROM = log(_FROM)
-_TAIL = -10.0  # below, twelve terms of the asymptotic series of Mills' ratio reach the last digit
+_TAIL = -20.0  # below, seven terms of the asymptotic series of Mills' ratio reach the last digit
+_TERMS = 7
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def on_arrays(formula: Callable[..., Any], *arguments: Any) -> np.ndarray:
 def log_phi(f: Functions, x: Any) -> Any:
     r"""Return the log of the standard normal distribution function, log Phi(x), at any x.
 
-    Below -10 by the asymptotic series of Mills' ratio,
+    Below -20 by the asymptotic series of Mills' ratio,
     :math:`\Phi(x) = \varphi(x) |x|^{-1} (1 - x^{-2} + 3 x^{-4} - 15 x^{-6} + \dots)` (Abramowitz & Stegun 26.2.12).
 
     Examples
@@ -105,7 +106,7 @@ def log_phi(f: Functions, x: Any) -> Any:
     inverse = 1.0 / low
     square = inverse * inverse
     series: Any = 0.0
-    for order in range(12, 0, -1):
+    for order in range(_TERMS, 0, -1):
         series = -(2 * order - 1) * square * (1.0 + series)
     tail = f.log1p(series) + f.log(-inverse) - HALF_LOG_2PI - 0.5 * low * low
     return f.where(x < _TAIL, tail, f.log(0.5 * f.erfc(f.maximum(x, _TAIL) * (-1 / _ROOT_2))))
@@ -124,16 +125,15 @@ def gamma_rest(f: Functions, log_z: Any) -> Any:
     >>> gamma_rest(arrays(), np.array([-300.0, 0.0, 300.0]))
     array([-300.    ,   -1.    ,  149.0811])
     """
-    log_low = f.minimum(log_z, _LOG_FROM)
+    small = log_z < _LOG_FROM
+    log_low, log_high = f.minimum(log_z, _LOG_FROM), f.maximum(log_z, _LOG_FROM)
     z = f.exp(log_low)
     far = z + 9.0
+    series = _stirling(f.where(small, 1.0 / far, f.exp(-log_high)))
     pairs = z * far  # (z + k) (z + 9 - k) = pairs + k (9 - k)
     product = (pairs + 8.0) * (pairs + 14.0) * (pairs + 18.0) * (pairs + 20.0)
-    log_gamma = (z + 8.5) * f.log(far) - far + HALF_LOG_2PI + _stirling(1.0 / far) - f.log(product)  # of 1 + z
-    low = z * log_low - z - log_gamma + log_low
-    log_high = f.maximum(log_z, _LOG_FROM)
-    high = 0.5 * log_high - HALF_LOG_2PI - _stirling(f.exp(-log_high))
-    return f.where(log_z < _LOG_FROM, low, high)
+    low = z * log_low - z + log_low - (z + 8.5) * f.log(far) + far - HALF_LOG_2PI - series + f.log(product)
+    return f.where(small, low, 0.5 * log_high - HALF_LOG_2PI - series)
 
 
 def log_rising(f: Functions, log_r: Any, y: Any) -> Any:

@@ -14,6 +14,8 @@ from .draws import common_shape
 from .formulas import HALF_LOG_2PI, Functions, graphs, log_rising, on_arrays
 from .normal import MU, SIGMA
 
+_LOG_2 = log(2.0)
+_HALF = np.float64(0.5)  # a graph takes the log of a plain float in single precision
 _NORMAL_FROM = 1e10  # degrees of freedom from which the distribution function is the normal one to ten digits
 
 
@@ -80,10 +82,14 @@ class StudentT(Family):
 
 
 def _log_density(f: Functions, y: Any, mu: Any, log_sigma: Any, log_nu_minus_2: Any) -> Any:
-    z = (y - mu) * f.exp(-log_sigma)
-    log_half = f.softplus(log_nu_minus_2 - log(2.0))  # of nu / 2
-    tails = (f.exp(log_half) + 0.5) * f.log1p(0.5 * z * z * f.exp(-log_half))
-    return log_rising(f, log_half, 0.5) - HALF_LOG_2PI - log_sigma - tails
+    square = (y - mu) * (y - mu)
+    log_half = f.softplus(log_nu_minus_2 - _LOG_2)  # of nu / 2
+    log_unit = 2.0 * log_sigma + _LOG_2 + log_half  # of nu sigma^2
+    ratio = square * f.exp(-log_unit)
+    near = ratio < 1.0  # far away, in logarithms: the square of a large ratio, in its second derivatives, overflows
+    far = f.softplus(f.log(f.where(near, 1.0, square)) - log_unit)
+    tails = f.where(near, f.log1p(f.where(near, ratio, 0.0)), far)
+    return log_rising(f, log_half, _HALF) - HALF_LOG_2PI - log_sigma - (f.exp(log_half) + 0.5) * tails
 
 
 _PARAMETERS = (

@@ -103,8 +103,8 @@ class ZeroInflated(Family):
 
     def cdf(self, y: np.ndarray, **predicted: np.ndarray) -> np.ndarray:
         logit = predicted["logit_zero"]
-        below = expit(logit) + expit(-logit) * self.base.cdf(y, **_without_zero(predicted))
-        return np.where(np.asarray(y) >= 0, below, 0.0)
+        inner = self.base.cdf(y, **_without_zero(predicted))
+        return np.where(np.asarray(y) >= 0, inner + expit(logit) * (1.0 - inner), 0.0)
 
     def draw(self, rng: np.random.Generator, **predicted: np.ndarray) -> np.ndarray:
         size = common_shape(*predicted.values())
