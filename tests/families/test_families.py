@@ -139,7 +139,7 @@ def test_extremes_are_finite(case: Case) -> None:
     np.testing.assert_allclose(case.family.log_density(y, **predicted), value.density, rtol=1e-10, atol=1e-10)
 
 
-def test_outside_the_support_nothing_moves(case: Case, rng: np.random.Generator) -> None:
+def test_outside_the_support_nothing_moves(case: Case) -> None:
     _, predicted = extreme(case)
     for at in case.outside:
         y = np.full(len(next(iter(predicted.values()))) if predicted else 3, at)
