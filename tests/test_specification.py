@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import MISSING, fields, is_dataclass, replace
+from enum import Enum
 from typing import Any, get_args
 
 import numpy as np
@@ -76,6 +77,7 @@ def test_every_engine_and_every_prior_is_listed() -> None:
 def test_every_field_is_written(tag: str) -> None:
     entry = SPECIFICATIONS[tag]
     expected = {f.name for f in fields(entry.kind) if f.init} if is_dataclass(entry.kind) else {"family", "predictors"}
+    expected = {"name"} if issubclass(entry.kind, Enum) else expected
     assert set(entry.hints) == expected
 
 
@@ -87,6 +89,14 @@ CHANGED: dict[type, dict[str, Any]] = {
     bm.priors.Normal: {"loc": 2.0, "scale": 3.0, "standardised": True},
     bm.priors.LearnedScale: {"median": 2.0, "spread": 0.5},
     bm.SoftmaxGate: {"predictor": bm.Constant()},
+    bm.Poisson: {"exposure": "years"},
+    bm.NegativeBinomial: {"exposure": "years"},
+    bm.ZeroInflated: {"base": bm.NegativeBinomial("years")},
+    bm.Binomial: {"trials": "n"},
+    bm.Categorical: {"classes": ("é", "b", "")},
+    bm.Ordinal: {"levels": ("low", "high")},
+    bm.MvNormal: {"outputs": 3, "covariance": bm.Covariance.DIAGONAL},
+    bm.Uniform: {"low": -1.5, "high": 2},
     bm.EM: {"starts": 3, "max_iter": 5, "tol": 0.5, "seed": 3},
     bm.Laplace: {"draws": 3, "seed": 3, "starts": 3},
     bm.ADVI: {"draws": 3, "guide": MeanField(), "steps": 3, "batch": 4, "tol": 0.5, "seed": 3, "starts": 3},
@@ -99,7 +109,11 @@ FIELDS = [(kind, name) for kind, values in CHANGED.items() for name in values]
 @pytest.mark.parametrize(("kind", "name"), FIELDS, ids=lambda part: getattr(part, "__name__", part))
 def test_a_change_of_any_field_survives(kind: type, name: str) -> None:
     assert {f.name for f in fields(kind) if f.init} == set(CHANGED[kind])
-    required = {f.name: 1 for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
+    required = {
+        f.name: "m" if f.type == "str" else 1
+        for f in fields(kind)
+        if f.default is MISSING and f.default_factory is MISSING
+    }
     plain = kind(**required)
     changed = replace(plain, **{name: CHANGED[kind][name]})
     assert changed != plain
@@ -116,6 +130,8 @@ def _wrapped(value: Any) -> Any:
         return bm.MixtureOfExperts(1, bm.SoftmaxGate(bm.Linear(slopes=value)))
     if isinstance(value, Predictor):
         return bm.MixtureOfExperts([bm.Expert(mu=value)])
+    if isinstance(value, Family):
+        return bm.MixtureOfExperts([bm.Expert(value)])
     return bm.MixtureOfExperts(2, value) if isinstance(value, Gate) else value
 
 

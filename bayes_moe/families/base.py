@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..predictors.base import Predictor
-from ..priors import Coefficients
+from ..priors import Coefficients, Normal
 
 
 class Role(Enum):
@@ -92,7 +92,12 @@ class Parameter:
     @property
     def logarithmic(self) -> bool:
         """Whether the linear predictor is the parameter's logarithm."""
-        return self.predicted != self.name
+        return self.predicted == f"log_{self.name}"
+
+
+def default_priors(loc: float, scale: float, slopes: float) -> Coefficients:
+    """Return normal priors on the standardised scale: of the intercept N(loc, scale), of slopes N(0, slopes)."""
+    return Coefficients(Normal(loc, scale, standardised=True), Normal(0.0, slopes, standardised=True))
 
 
 class Family(ABC):
@@ -143,6 +148,11 @@ class Family(ABC):
             If the target cannot belong to this family.
         """
         del y, weights
+        return self
+
+    def standardised(self, center: float, scale: float) -> Family:
+        """Return the family for (y - center) / scale: only families that hold numbers in units of y change."""
+        del center, scale
         return self
 
     def centre(self, y: np.ndarray, weights: np.ndarray) -> Mapping[str, float]:

@@ -88,3 +88,4 @@ _PARAMETERS = (
         ),
     ),
 )
+MU, SIGMA = _PARAMETERS  # of every family that moves and stretches with y
