@@ -84,7 +84,7 @@ class EM:
         try:
             with np.errstate(all="ignore"):  # whatever the user has set; what is not finite is not certified
                 if start is not None:
-                    search.take(start, "start", 0)
+                    search.take(start, "start")
                 else:
                     search.run(report or Report(visible=False))
         except KeyboardInterrupt:

@@ -19,11 +19,14 @@ _SHORT = 8
 _FEWEST, _MOST = 8, 16
 _SAME = 1e-5
 _THIN_ABOVE, _THIN_TO = 20_000, 10_000
-_ROUNDS, _PATIENCE, _MOVES_KEPT, _TOP = 12, 4, 4, 3
-_KINDS = ("graft", "shift", "anneal", "graft", "shift", "split_and_merge") * 2
+_PROBE, _UNSEEN = 12, 0.2
+_MOVES_KEPT, _TOP = 2, 6
+_PATIENCE, _RIVAL = 2, 10.0  # idle rounds per rival optimum, and how far below the best a rival may lie
+_KINDS = ("graft", "shift", "anneal", "graft", "shift", "split_and_merge")
 _SEARCHING = 8  # with fewer starts the user wants a quick answer, not a search
 _LOG_TEMPERATURE = (-1.0, 3.5)
 
+Candidate = tuple[float, np.ndarray, str]
 Finish = Callable[[Latent, np.ndarray, str], tuple[Optimum, np.ndarray]]
 
 
@@ -47,8 +50,10 @@ class Search:
         self.scene = density.scene()
         rows = len(self.scene.target)
         default = 1 if density.experts == 1 else int(np.clip(1e7 / max(rows * density.experts, 1), 12, 64))
+        self.adaptive = starts is None
         self.starts = default if starts is None else starts
-        self.candidates: list[tuple[float, np.ndarray, str]] = []
+        self.candidates: list[Candidate] = []
+        self.finished: list[Candidate] = []
         self.optima: list[tuple[Optimum, np.ndarray]] = []
         self.short_runs: list[tuple[str, float]] = []
         self.long_runs = 0
@@ -57,18 +62,43 @@ class Search:
     def run(self, report: Report) -> None:
         """Search from the portfolio of starts."""
         quick = self._quick()
-        with report.task(f"EM starts, K = {self.density.experts}", self.starts) as advance:
-            for index in range(self.starts):
+        searching = self.density.experts > 1 and self.starts >= _SEARCHING
+        probe = min(self.starts, _PROBE) if self.adaptive and searching else self.starts
+        self._short_runs(quick, probe, report)
+        self._long_runs(_FEWEST if probe < self.starts else self._most(), report)
+        if probe < self.starts and not self._settled():
+            self._short_runs(quick, self.starts, report)
+            self._long_runs(self._most(), report)
+        if searching:
+            self._improve(report)
+
+    def _most(self) -> int:
+        return int(np.clip(self.starts // 6 + 1, _FEWEST, _MOST))
+
+    def _short_runs(self, quick: Latent, until: int, report: Report) -> None:
+        with report.task(f"EM starts, K = {self.density.experts}", until) as advance:
+            for index in range(len(self.candidates), until):
                 self.candidates.append(self._short_run(quick, index))
                 best = max(value for value, _, _ in self.candidates)
                 advance(index + 1, f"best {best:.4f}")
-        chosen = _distinct(self.candidates, int(np.clip(self.starts // 6 + 1, _FEWEST, _MOST)))
+
+    def _long_runs(self, count: int, report: Report) -> None:
+        """Run the best distinct short runs to the end, but for those that have been."""
+        chosen = [c for c in _distinct(self.candidates, count) if not any(c is done for done in self.finished)]
         with report.task("EM to the end", len(chosen)) as advance:
-            for index, (_, q, recipe) in enumerate(chosen):
-                self.take(q, recipe, index)
+            for index, candidate in enumerate(chosen):
+                self.finished.append(candidate)
+                self.take(candidate[1], candidate[2])
                 advance(index + 1, f"best {self.ranked()[0].log_posterior:.4f}")
-        if self.density.experts > 1 and self.starts >= _SEARCHING:
-            self._improve(report)
+
+    def _settled(self) -> bool:
+        """Return whether the optima not yet seen hold few starts, by Good and Turing's estimate.
+
+        Their share is about that of the runs that ended where no other run did; one such run is added for safety.
+        """
+        once = sum(optimum.hits == 1 for optimum, _ in self.optima)
+        same = len(self.candidates) - len(_distinct(self.candidates, len(self.candidates)))
+        return bool((once + 1) / (self.long_runs + same + 1) <= _UNSEEN)
 
     def rescue(self) -> bool:
         """After an interrupt, run the best short run to the end if nothing else is; return whether there is any."""
@@ -76,10 +106,10 @@ class Search:
             _, q, recipe = max(self.candidates, key=lambda candidate: candidate[0])
             # a second Ctrl-C means that nothing is wanted any more
             with suppress(KeyboardInterrupt):
-                self.take(q, recipe, 0)
+                self.take(q, recipe)
         return bool(self.optima)
 
-    def take(self, q: np.ndarray, recipe: str, index: int) -> bool:
+    def take(self, q: np.ndarray, recipe: str) -> bool:
         """Run one start to the end and file its optimum; return whether it is the best so far."""
         optimum, trace = self.finish(self.density, q, recipe)
         self.long_runs += 1
@@ -105,7 +135,7 @@ class Search:
             return self.density
         return self.density.thinned(generator(self.seed, 1).choice(rows, _THIN_TO, replace=False))
 
-    def _short_run(self, quick: Latent, index: int) -> tuple[float, np.ndarray, str]:
+    def _short_run(self, quick: Latent, index: int) -> Candidate:
         rng = generator(self.seed, 0, index)
         recipe = PORTFOLIO[index % len(PORTFOLIO)]
         scene = quick.scene()
@@ -138,45 +168,56 @@ class Search:
         return from_labels(labels, density.experts)
 
     def _improve(self, report: Report) -> None:
-        """Move away from the best optima, until a few rounds in a row bring nothing better."""
+        """Move away from the best optima, until many rounds in a row bring nothing better.
+
+        The more optima rival the best, the more rounds: one that a move finds rarely may hide among many.
+        """
         rng = generator(self.seed, 2)
         quick = self._quick()
-        with report.task("EM moves", _ROUNDS) as advance:
-            idle = 0
-            for round_ in range(_ROUNDS):
+        rounds, idle = max(12, self.starts), 0
+        with report.task("EM moves", rounds) as advance:
+            for round_ in range(rounds):
                 before = self.ranked()[0].log_posterior
                 for _, q, recipe in _distinct(self._moves(quick, rng), _MOVES_KEPT):
-                    self.take(q, recipe, round_)
+                    self.take(q, recipe)
                 best = self.ranked()[0].log_posterior
                 advance(round_ + 1, f"best {best:.4f}")
                 idle = 0 if best > before + _SAME else idle + 1
-                if idle == _PATIENCE:
+                if idle >= self._patience():
                     break
 
-    def _moves(self, quick: Latent, rng: np.random.Generator) -> list[tuple[float, np.ndarray, str]]:
+    def _patience(self) -> int:
+        best, *others = self.ranked()
+        return 1 + _PATIENCE * sum(best.log_posterior - o.log_posterior < _RIVAL and not o.collapsed for o in others)
+
+    def _moves(self, quick: Latent, rng: np.random.Generator) -> list[Candidate]:
         """Return short runs from one round of moves, each away from one of the best optima."""
-        moves, scene, experts = [], quick.scene(), quick.experts
         known = self.ranked()[:_TOP]
+        moves = []
         for kind in _KINDS:
             optimum = known[min(int(rng.geometric(0.4)), len(known)) - 1]
-            responsibilities = quick.responsibilities(optimum.q)
-            if kind == "graft":
-                moved = graft(responsibilities, scene, int(rng.integers(experts)), rng)
-            elif kind == "shift":
-                moved = shift(responsibilities, scene, rng)
-            elif kind == "anneal":
-                moved = quick.responsibilities(optimum.q, temperature=float(np.exp(rng.uniform(*_LOG_TEMPERATURE))))
-            else:
-                expert, into = rng.choice(experts, 2, replace=False)
-                moved = split(responsibilities, scene, int(expert), int(into), rng)
-            value, q = self._few_steps(quick, moved, reseed=False)
+            value, q = self._few_steps(quick, _moved(quick, optimum.q, kind, rng), reseed=False)
             moves.append((value, q, kind))
         return moves
 
 
-def _distinct(candidates: list[tuple[float, np.ndarray, str]], count: int) -> list[tuple[float, np.ndarray, str]]:
+def _moved(quick: Latent, q: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
+    """Return responsibilities moved away from those at q."""
+    scene, experts = quick.scene(), quick.experts
+    if kind == "anneal":
+        return quick.responsibilities(q, temperature=float(np.exp(rng.uniform(*_LOG_TEMPERATURE))))
+    responsibilities = quick.responsibilities(q)
+    if kind == "graft":
+        return graft(responsibilities, scene, int(rng.integers(experts)), rng)
+    if kind == "shift":
+        return shift(responsibilities, scene, rng)
+    expert, into = rng.choice(experts, 2, replace=False)
+    return split(responsibilities, scene, int(expert), int(into), rng)
+
+
+def _distinct(candidates: list[Candidate], count: int) -> list[Candidate]:
     """Return the best candidates whose log posteriors differ."""
-    kept: list[tuple[float, np.ndarray, str]] = []
+    kept: list[Candidate] = []
     for candidate in sorted(candidates, key=lambda c: -c[0]):
         if all(abs(candidate[0] - other[0]) > 1e-3 for other in kept):
             kept.append(candidate)
