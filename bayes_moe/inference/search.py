@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..errors import EMDecreased
 from ..log_density import Latent
 from .climb import monotone_step
 from .outcome import Optimum
@@ -20,9 +21,13 @@ _FEWEST, _MOST = 8, 16
 _SAME = 1e-5
 _THIN_ABOVE, _THIN_TO = 20_000, 10_000
 _PROBE, _UNSEEN = 12, 0.2
-_MOVES_KEPT, _TOP = 2, 6
-_PATIENCE, _RIVAL = 2, 10.0  # idle rounds per rival optimum, and how far below the best a rival may lie
-_KINDS = ("graft", "shift", "anneal", "graft", "shift", "split_and_merge")
+_ROUNDS, _ROUND_CELLS, _TOP = (24, 100), 2.4e5, 8  # rounds at most; rows times experts in all of them
+_PATIENCE, _RIVAL = 4, 10.0  # idle rounds per rival optimum, and how far below the best a rival may lie
+_RETURNED, _HOPELESS = 0.05, 6.0  # mean change of a row's log density; log posterior below the last of the best
+_ROUND = 6
+_NEXT = 0.25  # chance that a move starts at the best optimum, else at the next, and so on
+_KINDS = ("graft", "shift", "graft", "split_and_merge", "graft", "anneal")
+_KINDS += ("graft", "shift", "graft", "graft", "restart", "graft")
 _SEARCHING = 8  # with fewer starts the user wants a quick answer, not a search
 _LOG_TEMPERATURE = (-1.0, 3.5)
 
@@ -54,6 +59,7 @@ class Search:
         self.starts = default if starts is None else starts
         self.candidates: list[Candidate] = []
         self.finished: list[Candidate] = []
+        self.landmarks: list[np.ndarray] = []
         self.optima: list[tuple[Optimum, np.ndarray]] = []
         self.short_runs: list[tuple[str, float]] = []
         self.long_runs = 0
@@ -174,11 +180,12 @@ class Search:
         """
         rng = generator(self.seed, 2)
         quick = self._quick()
-        rounds, idle = max(12, self.starts), 0
+        cells = max(len(quick.scene().target) * quick.experts, 1)
+        rounds, idle = int(np.clip(_ROUND_CELLS / cells, *_ROUNDS)), 0
         with report.task("EM moves", rounds) as advance:
             for round_ in range(rounds):
                 before = self.ranked()[0].log_posterior
-                for _, q, recipe in _distinct(self._moves(quick, rng), _MOVES_KEPT):
+                for _, q, recipe in self._promising(quick, self._moves(quick, round_, rng)):
                     self.take(q, recipe)
                 best = self.ranked()[0].log_posterior
                 advance(round_ + 1, f"best {best:.4f}")
@@ -190,15 +197,33 @@ class Search:
         best, *others = self.ranked()
         return 1 + _PATIENCE * sum(best.log_posterior - o.log_posterior < _RIVAL and not o.collapsed for o in others)
 
-    def _moves(self, quick: Latent, rng: np.random.Generator) -> list[Candidate]:
+    def _moves(self, quick: Latent, round_: int, rng: np.random.Generator) -> list[Candidate]:
         """Return short runs from one round of moves, each away from one of the best optima."""
         known = self.ranked()[:_TOP]
         moves = []
-        for kind in _KINDS:
-            optimum = known[min(int(rng.geometric(0.4)), len(known)) - 1]
-            value, q = self._few_steps(quick, _moved(quick, optimum.q, kind, rng), reseed=False)
-            moves.append((value, q, kind))
+        for turn in range(_ROUND * round_, _ROUND * (round_ + 1)):
+            kind = _KINDS[turn % len(_KINDS)]
+            optimum = known[min(int(rng.geometric(_NEXT)), len(known)) - 1]
+            # a move into a spike, where rounding alone lowers the log posterior, is a move in vain
+            with suppress(EMDecreased):
+                value, q = self._few_steps(quick, _moved(quick, optimum.q, kind, rng), reseed=False)
+                moves.append((value, q, kind))
         return moves
+
+    def _promising(self, quick: Latent, moves: list[Candidate]) -> list[Candidate]:
+        """Return the moves that neither fell too low nor are on their way back to an optimum already known."""
+        known = self.ranked()[:_TOP]
+        # thinned rows stand for all, so that both log posteriors are of the same size
+        floor = min(quick.logp(o.q) for o in known) - _HOPELESS
+        self.landmarks += [quick.row_log_density(o.q) for o, _ in self.optima[len(self.landmarks) :]]
+        weights = quick.scene().weights
+        kept = []
+        for value, q, kind in _distinct(moves, _ROUND):
+            rows = quick.row_log_density(q)
+            nearest = min(weights @ np.abs(rows - other) for other in self.landmarks) / weights.sum()
+            if value > floor and nearest > _RETURNED:
+                kept.append((value, q, kind))
+        return kept
 
 
 def _moved(quick: Latent, q: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
@@ -206,6 +231,8 @@ def _moved(quick: Latent, q: np.ndarray, kind: str, rng: np.random.Generator) ->
     scene, experts = quick.scene(), quick.experts
     if kind == "anneal":
         return quick.responsibilities(q, temperature=float(np.exp(rng.uniform(*_LOG_TEMPERATURE))))
+    if kind == "restart":
+        return PORTFOLIO[int(rng.integers(len(PORTFOLIO)))](scene, experts, rng)
     responsibilities = quick.responsibilities(q)
     if kind == "graft":
         return graft(responsibilities, scene, int(rng.integers(experts)), rng)
