@@ -26,8 +26,10 @@ _PATIENCE, _RIVAL = 4, 10.0  # idle rounds per rival optimum, and how far below 
 _RETURNED, _HOPELESS = 0.05, 6.0  # mean change of a row's log density; log posterior below the last of the best
 _ROUND = 6
 _NEXT = 0.25  # chance that a move starts at the best optimum, else at the next, and so on
-_KINDS = ("graft", "shift", "graft", "split_and_merge", "graft", "anneal")
-_KINDS += ("graft", "shift", "graft", "graft", "restart", "graft")
+_KINDS: tuple[str, ...] = (
+    *("graft", "shift", "graft", "split_and_merge", "graft", "anneal"),
+    *("graft", "shift", "graft", "graft", "restart", "graft"),
+)
 _SEARCHING = 8  # with fewer starts the user wants a quick answer, not a search
 _LOG_TEMPERATURE = (-1.0, 3.5)
 
@@ -98,13 +100,13 @@ class Search:
                 advance(index + 1, f"best {self.ranked()[0].log_posterior:.4f}")
 
     def _settled(self) -> bool:
-        """Return whether the optima not yet seen hold few starts, by Good and Turing's estimate.
+        """Return whether nothing rivals the best and the optima not yet seen hold few starts, by Good and Turing.
 
         Their share is about that of the runs that ended where no other run did; one such run is added for safety.
         """
         once = sum(optimum.hits == 1 for optimum, _ in self.optima)
         same = len(self.candidates) - len(_distinct(self.candidates, len(self.candidates)))
-        return bool((once + 1) / (self.long_runs + same + 1) <= _UNSEEN)
+        return bool((once + 1) / (self.long_runs + same + 1) <= _UNSEEN) and self._rivals() == 0
 
     def rescue(self) -> bool:
         """After an interrupt, run the best short run to the end if nothing else is; return whether there is any."""
@@ -194,8 +196,13 @@ class Search:
                     break
 
     def _patience(self) -> int:
+        rivals = self._rivals()
+        return _PATIENCE * (rivals + 2) if rivals else 1
+
+    def _rivals(self) -> int:
+        """Return how many sound optima are nearly as good as the best."""
         best, *others = self.ranked()
-        return 1 + _PATIENCE * sum(best.log_posterior - o.log_posterior < _RIVAL and not o.collapsed for o in others)
+        return sum(best.log_posterior - o.log_posterior < _RIVAL and not o.collapsed for o in others)
 
     def _moves(self, quick: Latent, round_: int, rng: np.random.Generator) -> list[Candidate]:
         """Return short runs from one round of moves, each away from one of the best optima."""
