@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pymc as pm
 
 from .binding.bind import Bound, bind
 from .data import Missing, read_training
@@ -25,6 +24,9 @@ from .posterior.judge import judge
 from .posterior.tree import make_tree
 from .scaling import Scaling
 from .specification import Engine
+
+if TYPE_CHECKING:
+    import pymc as pm
 
 _ENGINES = (EM, Laplace, ADVI, NUTS)
 

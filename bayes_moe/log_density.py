@@ -48,6 +48,37 @@ class LogDensity(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class Machine:
+    """A log density as a C function, which samplers call without Python.
+
+    ``int f(uint64 size, double *point, double *gradient, double *value, int64 *data)`` writes gradient and value and
+    returns 0 where the value is finite.
+
+    Parameters
+    ----------
+    function
+        Address of the function.
+    data
+        Address of what it is called with.
+    held
+        Whatever must live as long as the two addresses are in use.
+    """
+
+    function: int
+    data: int
+    held: tuple[Any, ...]
+
+
+@runtime_checkable
+class Compiled(LogDensity, Protocol):
+    """A log density that is also a C function."""
+
+    def machine(self) -> Machine:
+        """Return value and gradient as a C function."""
+        ...
+
+
 @dataclass(frozen=True)
 class Funnel:
     """Values that a learned log scale multiplies.

@@ -21,12 +21,13 @@ PACKAGE = "bayes_moe"
 _SPECIFICATION = {"graph", "priors", "predictors", "families", "gates", "experts", "mixture"}
 _BORDER = {"columns", "tables", "newdata", "scaling", "screening", "data"}
 _PROTOCOL = "log_density"  # what an engine may ask of a density: the one thing that binding implements
-_BINDING = _SPECIFICATION | _BORDER | {_PROTOCOL}
+_BINDING = _SPECIFICATION | _BORDER | {_PROTOCOL, "pointers"}
 _RESULT = _BINDING | {"binding", "inference", "records", "specification", "container"}
 _FITTING = _RESULT | {"presets", "posterior"}
 LAYERS: dict[str, set[str]] = {
     "errors": set(),
     "log_density": set(),
+    "pointers": set(),
     "graph": set(),
     "priors": {"graph"},
     "predictors": {"graph", "priors"},
@@ -42,7 +43,7 @@ LAYERS: dict[str, set[str]] = {
     "screening": {"columns", "scaling"},
     "data": _BORDER,
     "binding": _BINDING,
-    "inference": {_PROTOCOL},
+    "inference": {_PROTOCOL, "pointers"},
     "records": set(),
     "specification": _SPECIFICATION | {_PROTOCOL, "inference", "records"},
     "container": set(),
@@ -57,10 +58,10 @@ LAYERS: dict[str, set[str]] = {
 # Libraries that are at home in one place; a star stands for anything.
 HOMES: dict[str, tuple[str, ...]] = {
     "matplotlib": ("plots/*",),
-    "nutpie": ("inference/nuts.py",),
+    "nutpie": ("inference/sampler.py",),
     "sklearn": ("estimators.py",),
-    "numba": ("graph/*", "*kernel.py", "*kernels.py"),
-    "llvmlite": ("graph/*",),
+    "numba": ("pointers.py", "graph/*", "*kernel.py", "*kernels.py"),
+    "llvmlite": ("pointers.py", "graph/*"),
     "jax": ("graph/*",),
     "dask": ("inference/workers.py",),
     "arviz": (),  # its parts arviz_base and arviz_stats are imported, never the whole
@@ -85,11 +86,13 @@ SLOW = (
     "arviz_stats",
     "nutpie",
     "pyarrow",
-    "pytensor.link.numba",
+    "pymc",
+    "pytensor",
     "scipy",
     "bayes_moe.graph.kernels",
     "bayes_moe.graph.mixing",
     "bayes_moe.binding.posterior_kernel",
+    "bayes_moe.inference.chart_kernel",
     "bayes_moe.binding.model",
     "bayes_moe.container.survey",
 )

@@ -81,7 +81,7 @@ GOOD = {
     "own room": ("gates/softmax.py", "from .base import Gate"),
     "another library": ("inference/em.py", "import numpy as np\nfrom scipy.cluster.vq import kmeans2"),
     "matplotlib at home": ("plots/gate.py", "from matplotlib import pyplot as plt"),
-    "nutpie at home": ("inference/nuts.py", "import nutpie"),
+    "nutpie at home": ("inference/sampler.py", "import nutpie"),
     "a kernel file": ("binding/kernels.py", "import numba"),
     "a slow library": ("posterior/diagnose.py", "def f():\n    from arviz_stats.base import array_stats\n"),
     "one keyword for each parameter": ("experts.py", "def expert(**predictors): ..."),

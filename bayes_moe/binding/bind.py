@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pymc as pm
 
 from ..data import Data
 from ..mixture import MixtureOfExperts
 from .density import MixtureDensity
 from .design import Design, make_design
 from .parameters import Parameters, make_parameters
+
+if TYPE_CHECKING:
+    import pymc as pm
 
 
 @dataclass(frozen=True, eq=False)

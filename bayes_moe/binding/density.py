@@ -15,7 +15,7 @@ import numpy as np
 
 from ..gates.softmax import BoundSoftmax
 from ..graph.hessian import normal_hessian
-from ..log_density import Expectation, Funnel, Scene
+from ..log_density import Expectation, Funnel, Machine, Scene
 from .describe import user_coefficients
 from .design import Design
 from .maximise import Statistics, maximise, settle
@@ -32,7 +32,7 @@ _NARROW = 0.01  # share of the largest sigma below which an expert counts as col
 
 @dataclass(frozen=True, eq=False)
 class MixtureDensity:
-    """Log posterior of a model on data; implements `LogDensity` and `Latent`.
+    """Log posterior of a model on data; implements `Compiled` and `Latent`.
 
     Parameters
     ----------
@@ -113,9 +113,14 @@ class MixtureDensity:
         return expectation.log_posterior, expectation.gradient
 
     def compiled(self) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
-        from .posterior_kernel import posterior_function  # numba, as below
+        from .posterior_kernel import make_inputs, posterior_function  # numba, as below
 
-        return posterior_function(self.parameters, self.rows, self.offset, sigma_varies=self.sigma_varies)
+        return posterior_function(make_inputs(self.parameters, self.rows, self.offset, sigma_varies=self.sigma_varies))
+
+    def machine(self) -> Machine:
+        from .posterior_kernel import make_inputs, posterior_machine  # numba, as below
+
+        return posterior_machine(make_inputs(self.parameters, self.rows, self.offset, sigma_varies=self.sigma_varies))
 
     def hessian(self, q: np.ndarray) -> np.ndarray:
         coefficients = self.parameters.coefficients(q)

@@ -102,9 +102,8 @@ def _means(
 
     The step is exact, and keeps its digits where residuals are tiny beside y.
     """
-    experts, columns = np.array(term.experts), term.term.positions
     step = _ridge_step(parameters, term, square, scores, out)
-    shift[np.ix_(experts, columns)] = step
+    shift[term.grid] = step
     out[term.places.ravel()] = (out[term.places] + step).ravel()
 
 
@@ -112,16 +111,16 @@ def _ridge_step(
     parameters: Parameters, term: ExpertTerm, square: np.ndarray, scores: np.ndarray, q: np.ndarray
 ) -> np.ndarray:
     """Return the Newton step (experts, 1 + p) of one term, equal rows when it is shared."""
-    experts, columns, places = np.array(term.experts), term.term.positions, term.places
-    a = square[np.ix_(experts, columns, columns)]
-    b = scores[np.ix_(term.row + experts, columns)]
+    places = term.places
+    a = square[term.cube]
+    b = scores[term.row : term.row + parameters.experts][term.grid]
     if term.shared:
         a, b, places = a.sum(axis=0, keepdims=True), b.sum(axis=0, keepdims=True), places[:1]
     precision = parameters.prior_scale[places] ** -2
-    a = a + precision[:, :, None] * np.eye(len(columns))
+    a[:, *np.diag_indices(a.shape[1])] += precision
     b = b - precision * (q[places] - parameters.prior_loc[places])
     step = np.linalg.solve(a, b[:, :, None])[:, :, 0]
-    return np.broadcast_to(step, (len(experts), len(columns)))
+    return np.broadcast_to(step, term.places.shape)
 
 
 def _constant_sigmas(
@@ -183,7 +182,7 @@ def _gate_newton(parameters: Parameters, q: np.ndarray, sums: Statistics) -> np.
     width = len(positions)
     used = (k - 1) * width
     # the blocks of two experts are symmetric themselves, being sums of phi phi'
-    blocks = sums.pairs[:, _full_from_packed(parameters.width)[np.ix_(positions, positions)]]
+    blocks = sums.pairs[:, _full_from_packed(parameters.width)[parameters.gate_grid]]
     curvature = blocks[_full_from_packed(k)].transpose(0, 2, 1, 3).reshape(k * width, -1)
     jacobian = parameters.gate.jacobian(inner).reshape(k * width, -1)[:, :used]
     matrix = jacobian.T @ curvature @ jacobian

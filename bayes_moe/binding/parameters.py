@@ -48,6 +48,16 @@ class ExpertTerm:
         full = np.broadcast_to(np.concatenate([intercepts, slopes], axis=1), (len(self.experts), 1 + width))
         return np.ascontiguousarray(full)
 
+    @cached_property
+    def grid(self) -> tuple[np.ndarray, ...]:
+        """Index of the term's elements in an array (K, P)."""
+        return np.ix_(self.experts, self.term.positions)
+
+    @cached_property
+    def cube(self) -> tuple[np.ndarray, ...]:
+        """Index of the term's squares in an array (K, P, P)."""
+        return np.ix_(self.experts, self.term.positions, self.term.positions)
+
 
 @dataclass(frozen=True, eq=False)
 class Parameters:
@@ -111,6 +121,11 @@ class Parameters:
             targets.append((rows[:, None] * self.width + term.term.positions[None, :]).ravel())
             sources.append(term.places.ravel())
         return np.concatenate(targets), np.concatenate(sources)
+
+    @cached_property
+    def gate_grid(self) -> tuple[np.ndarray, ...]:
+        """Index of the gate's squares in an array (P, P)."""
+        return np.ix_(self.gate_positions, self.gate_positions)
 
     @cached_property
     def active(self) -> tuple[np.ndarray, np.ndarray]:

@@ -7,13 +7,17 @@ structure of the model is data (index tables), so this is compiled once and foun
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import carray, cfunc, njit
 
 from ..gates.base import zero_sum_basis
 from ..gates.softmax import BoundSoftmax
 from ..graph.kernels import normal_gradient
+from ..log_density import Machine
+from ..pointers import DENSITY, doubles_at, integers_at
 from .parameters import Parameters
 from .rows import Rows
 
@@ -79,27 +83,93 @@ def normal_posterior(  # type: ignore[no-untyped-def]  # noqa: C901 - one compil
     return value
 
 
-def posterior_function(
-    parameters: Parameters, rows: Rows, offset: float, *, sigma_varies: bool
-) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
-    """Return ``f(q) -> (log posterior, gradient)`` for softmax and equal gates."""
+def _called(size, point, gradient, value, data):  # type: ignore[no-untyped-def]
+    """Call `normal_posterior` on what lies behind ``data``: eight lengths, then the addresses of `Inputs`."""
+    at = carray(data, (20,))
+    entries, experts, inner, positions, units = at[0], at[1], at[2], at[3], at[4]
+    blocks, width, rows = at[5], at[6], at[7]
+    numbers = carray(doubles_at(at[15]), (4,))
+    found = numbers[3] + normal_posterior(
+        carray(point, (size,)),
+        carray(integers_at(at[8]), (entries,)),
+        carray(integers_at(at[9]), (entries,)),
+        carray(doubles_at(at[10]), (size,)),
+        carray(doubles_at(at[11]), (size,)),
+        carray(doubles_at(at[12]), (experts, inner)),
+        carray(integers_at(at[13]), (positions,)),
+        carray(doubles_at(at[14]), (units,)),
+        numbers,
+        carray(integers_at(at[16]), (3,)),
+        carray(doubles_at(at[17]), (blocks, width, rows)),
+        carray(doubles_at(at[18]), (blocks, rows)),
+        carray(doubles_at(at[19]), (blocks, rows)),
+        carray(gradient, (size,)),
+    )
+    carray(value, (1,))[0] = found
+    return 0 if np.isfinite(found) else 1
+
+
+@cache
+def _callback() -> int:
+    """Return the address of `_called` as a C function; compiled once and kept on disk."""
+    return int(cfunc(DENSITY, cache=True)(_called).address)
+
+
+class Inputs(NamedTuple):
+    """What `normal_posterior` needs beside the vector, in its order; ``numbers`` ends with the constant offset."""
+
+    targets: np.ndarray
+    sources: np.ndarray
+    prior_loc: np.ndarray
+    prior_scale: np.ndarray
+    basis: np.ndarray
+    positions: np.ndarray
+    units: np.ndarray
+    numbers: np.ndarray
+    shape: np.ndarray
+    blocks: np.ndarray
+    y: np.ndarray
+    weights: np.ndarray
+
+
+def make_inputs(parameters: Parameters, rows: Rows, offset: float, *, sigma_varies: bool) -> Inputs:
+    """Return the arrays of a model with a softmax or equal gate on its data."""
     gate = parameters.gate
-    basis = zero_sum_basis(parameters.experts)
-    units, numbers, scaled = np.zeros(0), np.array([0.0, 0.0, 1.0]), 0
+    units, numbers, scaled = np.zeros(0), (0.0, 0.0, 1.0), 0
     if isinstance(gate, BoundSoftmax):
         fixed = np.nan if gate.fixed_intercept is None else gate.fixed_intercept
         units, scaled = np.ascontiguousarray(gate.units, dtype=float), int(gate.scaled)
-        numbers = np.array([gate.spread, gate.total, fixed])
-    shape = np.array([parameters.gate_start, scaled, int(sigma_varies)])
+        numbers = (gate.spread, gate.total, fixed)
     targets, sources = parameters.gather
-    loc, scale, positions = parameters.prior_loc, parameters.prior_scale, parameters.gate_positions
-    blocks, y, weights = rows.blocks, rows.y, rows.weights
+    return Inputs(
+        np.ascontiguousarray(targets, dtype=np.int64),
+        np.ascontiguousarray(sources, dtype=np.int64),
+        np.ascontiguousarray(parameters.prior_loc),
+        np.ascontiguousarray(parameters.prior_scale),
+        np.ascontiguousarray(zero_sum_basis(parameters.experts)),
+        np.ascontiguousarray(parameters.gate_positions, dtype=np.int64),
+        units,
+        np.array([*numbers, offset]),
+        np.array([parameters.gate_start, scaled, int(sigma_varies)], dtype=np.int64),
+        rows.blocks,
+        rows.y,
+        rows.weights,
+    )
+
+
+def posterior_function(inputs: Inputs) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
+    """Return ``f(q) -> (log posterior, gradient)``."""
+    offset = inputs.numbers[3]
 
     def function(q: np.ndarray) -> tuple[float, np.ndarray]:
         out = np.empty_like(q)
-        value = normal_posterior(
-            q, targets, sources, loc, scale, basis, positions, units, numbers, shape, blocks, y, weights, out
-        )
-        return value + offset, out
+        return normal_posterior(q, *inputs, out) + offset, out
 
     return function
+
+
+def posterior_machine(inputs: Inputs) -> Machine:
+    """Return the same as a C function."""
+    lengths = (len(inputs.targets), *inputs.basis.shape, len(inputs.positions), len(inputs.units), *inputs.blocks.shape)
+    data = np.array([*lengths, *(array.ctypes.data for array in inputs)], dtype=np.int64)
+    return Machine(_callback(), data.ctypes.data, (data, inputs))

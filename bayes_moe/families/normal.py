@@ -7,7 +7,6 @@ from math import log, pi
 from typing import Any
 
 import numpy as np
-import pytensor.tensor as pt
 
 from .. import priors
 from ..predictors import Constant, Linear
@@ -37,6 +36,8 @@ class Normal(Family):
         return _PARAMETERS
 
     def logpdf(self, y: Any, *predicted: Any) -> Any:
+        import pytensor.tensor as pt  # a second that a fit does not pay
+
         mu, log_sigma = predicted
         return -_HALF_LOG_2PI - log_sigma - 0.5 * ((y - mu) * pt.exp(-log_sigma)) ** 2
 

@@ -203,16 +203,20 @@ class BoundSoftmax(BoundGate):
         out[-1] = best
         return out
 
-    def _settling(self, t: float, inner: float, outer: float) -> tuple[float, float]:
-        """Return half the squared norm of the values that give the coefficients at scale t, and its derivative."""
-        shrunk = outer * exp(-2.0 * self.spread * t)
+    def _settling(self, t: float, inner: float, outer: float) -> tuple[float, float, float]:
+        """Return half the squared norm of the values that give the coefficients at scale t, and two derivatives."""
+        spread = self.spread
+        shrunk = outer * exp(-2.0 * spread * t)
         if self.fixed_intercept is not None:
-            level, change = inner / self.fixed_intercept**2, 0.0
+            level, change, bend = inner / self.fixed_intercept**2, 0.0, 0.0
         else:
-            s2 = (self.total * exp(self.spread * t)) ** 2
+            s2 = (self.total * exp(spread * t)) ** 2
+            share = s2 / (1.0 + s2)
             level = inner * 3.24 / (1.0 + s2)
-            change = -level * self.spread * s2 / (1.0 + s2)
-        return 0.5 * (level + shrunk + t * t), change - self.spread * shrunk + t
+            change = -level * spread * share
+            bend = level * 2.0 * spread**2 * share * (2.0 * share - 1.0)
+        slope = change - spread * shrunk + t
+        return 0.5 * (level + shrunk + t * t), slope, bend + 2.0 * spread**2 * shrunk + 1.0
 
     def described(self, values: Mapping[str, Any], functions: Any = np) -> dict[str, Any]:
         if not self.scaled:
@@ -220,22 +224,21 @@ class BoundSoftmax(BoundGate):
         return {"gate_scale": self.total * functions.exp(self.spread * values["gate_scale_z"])}
 
 
-def _least(function: Callable[[float], tuple[float, float]], start: float) -> float:
-    """Return where a function (value, derivative) is least between 0 and 40 or at ``start``, by secant steps."""
-    low, high = min(0.0, start) - 1.0, max(0.0, start) + 1.0
-    while function(low)[1] > 0:
-        low -= 2.0
-    while function(high)[1] < 0:
-        high += 2.0
-    at = start
-    slope = function(at)[1]
+def _least(function: Callable[[float], tuple[float, float, float]], start: float) -> float:
+    """Return where a function (value, two derivatives) has a local minimum no higher than at ``start``.
+
+    Newton's steps, and halving where they leave the bracket of a change of sign of the derivative.
+    """
+    value, slope, bend = function(start)
+    at, low, high = start, float("-inf"), float("inf")
     for _ in range(60):
         low, high = (at, high) if slope < 0 else (low, at)
-        other, end = (high, function(high)[1]) if slope < 0 else (low, function(low)[1])
-        guess = at - slope * (other - at) / (end - slope) if end != slope else 0.5 * (low + high)
-        # keep away from the ends, so that the bracket shrinks on both sides
-        guess = min(max(guess, low + 0.05 * (high - low)), high - 0.05 * (high - low))
-        if abs(guess - at) < 1e-12 * (1.0 + abs(at)) or high - low < 1e-13 * (1.0 + abs(at)):
+        step = -slope / bend if 0 < bend < float("inf") else (1.0 if slope < 0 else -1.0)
+        if abs(step) < 1e-12 * (1.0 + abs(at)) or high - low < 1e-12 * (1.0 + abs(at)):
             break
-        at, slope = guess, function(guess)[1]
-    return at if function(at)[0] <= function(start)[0] else start
+        guess = at + min(max(step, -2.0), 2.0)
+        at = guess if low < guess < high else 0.5 * (low + high)
+        reached, slope, bend = function(at)
+    else:
+        reached = function(at)[0]
+    return at if at == start or reached <= value else start

@@ -173,6 +173,7 @@ class ADVI:
         if climbed.converged and gap > _GAP + 2.0 * error:
             notices.append(_small_batch(gap, self._count(size)))
         status = Status.NOTICED if notices else Status.CONVERGED
+        status = status if k_hat <= KHAT_LIMIT else Status.UNRELIABLE
         status = status if climbed.converged else Status.NOT_CONVERGED
         return Outcome(
             draws=weighed.q[None],

@@ -108,7 +108,7 @@ class Laplace:
         notices = (*found.notices, *_unreliable(k_hat))
         return Outcome(
             draws=weighed.q[None],
-            status=_status(found, notices, interrupted=interrupted or not weighed.complete),
+            status=_status(found, notices, k_hat, interrupted=interrupted or not weighed.complete),
             notices=notices,
             mode=found.mode,
             optima=found.optima,
@@ -185,9 +185,11 @@ def _unreliable(k_hat: float) -> tuple[Notice, ...]:
     )
 
 
-def _status(found: Outcome, notices: tuple[Notice, ...], *, interrupted: bool) -> Status:
+def _status(found: Outcome, notices: tuple[Notice, ...], k_hat: float, *, interrupted: bool) -> Status:
     if interrupted:
         return Status.INTERRUPTED
     if not found.status.converged:
         return Status.NOT_CONVERGED
+    if not k_hat <= KHAT_LIMIT:
+        return Status.UNRELIABLE
     return Status.NOTICED if notices else Status.CONVERGED

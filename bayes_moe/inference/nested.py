@@ -125,6 +125,21 @@ def nested_draws(
     return Drawn(q, log_q, log_evidence)
 
 
+def scale_top(
+    density: LogDensity, position: int, mode: np.ndarray, spread: float
+) -> tuple[Node, Node, Node, float] | None:
+    """Return the nodes one standard deviation below, at and above the top of the scale's marginal, and that deviation.
+
+    Parameters are those of `nested_draws`; None where the marginal has no top or the rest has no mode beside it.
+    """
+    centre = _node(density, position, float(mode[position]), np.delete(mode, position))
+    top = None if centre is None else _top(density, position, centre, spread)
+    if top is None:
+        return None
+    below, above = (next(_walk(density, position, top[0], side * top[1]), None) for side in (-1, 1))
+    return None if below is None or above is None else (below, top[0], above, top[1])
+
+
 def _between(left: Node, right: Node, t: float) -> tuple[np.ndarray, np.ndarray]:
     """Return mode and precision of the rest between two nodes: a cubic with the right slopes, and a line."""
     h = right.at - left.at

@@ -16,6 +16,7 @@ class Status(Enum):
 
     CONVERGED = "Converged."
     NOTICED = "Converged, with warnings."
+    UNRELIABLE = "Unreliable: the approximation is not close to the posterior."
     NOT_CONVERGED = "Not converged."
     INTERRUPTED = "Interrupted: what was finished is here, nothing more."
 

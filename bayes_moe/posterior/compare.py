@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import InputError
+from ..errors import FitWarning, InputError
 from .fit import Fit
 
 
@@ -20,7 +21,8 @@ def compare(fits: Mapping[str, Fit]) -> Any:
     Returns
     -------
     pandas.DataFrame
-        ArviZ's comparison table, best first, with stacking weights (Yao et al. 2018).
+        ArviZ's comparison table, best first, with stacking weights (Yao et al. 2018). Its column ``diag_elpd`` says
+        which estimates have Pareto k-hats above their limit; a `FitWarning` names them.
 
     Raises
     ------
@@ -34,7 +36,7 @@ def compare(fits: Mapping[str, Fit]) -> Any:
     >>> import bayes_moe as bm
     >>> data = bm.datasets.two_lines(60, seed=1)
     >>> one, two = (
-    ...     bm.fit(bm.MixtureOfExperts(k), data.X, data.y, engine=bm.Laplace(draws=200, seed=1), progress=False)
+    ...     bm.fit(bm.MixtureOfExperts(k), data.X, data.y, engine=bm.NUTS(draws=500, seed=1), progress=False)
     ...     for k in (1, 2)
     ... )
     >>> list(bm.compare({"one": one, "two": two}).index)
@@ -54,4 +56,13 @@ def compare(fits: Mapping[str, Fit]) -> Any:
     # arviz_stats takes a second to import, which `import bayes_moe` must not cost
     import arviz_stats
 
-    return arviz_stats.compare({name: fit.loo() for name, fit in fits.items()}, round_to="none")
+    scores = {name: fit.loo() for name, fit in fits.items()}
+    unreliable = [name for name, score in scores.items() if bool((score.pareto_k > score.good_k).any())]
+    if unreliable:
+        warnings.warn(
+            f"compare: expected Pareto k-hats below their limit, and leave-one-out of {unreliable} has "
+            "some above → their ranks may be wrong; sample with bm.NUTS, or compare held-out log densities",
+            FitWarning,
+            stacklevel=2,
+        )
+    return arviz_stats.compare(scores, round_to="none")

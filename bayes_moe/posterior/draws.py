@@ -16,6 +16,7 @@ from .mixtures import MixtureDraws
 from .relabel import Relabelling, choose_rows, relabel
 
 _CHUNK = 4_000_000
+_HELD = 8_000_000  # responsibilities that are computed once and kept, 64 MB, instead of once a pass
 _LABEL_ROWS = 500
 
 
@@ -180,4 +181,5 @@ def _label_block(
 
     uniform = np.full_like(inside, 1.0 / len(positions))
     conditional = np.divide(inside, share[:, None], out=uniform, where=share[:, None] > 1e-12)
-    return relabel(chunks, conditional, weights=weights * share)
+    small = len(coefficients) * inside.size <= _HELD
+    return relabel(np.concatenate(list(chunks())) if small else chunks, conditional, weights=weights * share)

@@ -250,7 +250,7 @@ def test_motorcycle_from_em_to_draws() -> None:
 def test_heavy_tails_are_called_unreliable() -> None:
     outcome = ADVI(seed=1, draws=4000, guide=MeanField()).run(Cauchy(16), start=np.full(16, 0.1))
     assert outcome.facts["k_hat"] > 0.7
-    assert outcome.status is Status.NOTICED
+    assert outcome.status is Status.UNRELIABLE
     (notice,) = outcome.notices
     assert notice.code == "vi_unreliable"
     assert "unreliable" in notice.message

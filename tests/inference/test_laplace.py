@@ -80,7 +80,7 @@ def test_log_q_is_a_density_and_draws_follow_it() -> None:
 def test_heavy_tails_are_called_unreliable() -> None:
     outcome = Laplace(seed=1).run(Cauchy(8), start=np.full(8, 0.1))
     assert outcome.facts["k_hat"] > 0.7
-    assert outcome.status is Status.NOTICED
+    assert outcome.status is Status.UNRELIABLE
     (notice,) = outcome.notices
     assert notice.code == "laplace_unreliable"
     assert f"k-hat {outcome.facts['k_hat']:.2f}" in notice.message

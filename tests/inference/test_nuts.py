@@ -5,6 +5,8 @@ from __future__ import annotations
 import _thread
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -14,9 +16,10 @@ import bayes_moe as bm
 from bayes_moe.binding.bind import bind
 from bayes_moe.binding.density import MixtureDensity
 from bayes_moe.data import read_training
-from bayes_moe.inference.charts import Chart, Recentred
+from bayes_moe.inference.charts import Recentred
 from bayes_moe.inference.newton import newton
 from bayes_moe.inference.outcome import Status
+from bayes_moe.inference.progress import Report
 
 PLAIN = bm.MixtureOfExperts([bm.Expert(mu=bm.Constant())], gate=bm.SoftmaxGate(bm.Constant()))
 
@@ -94,17 +97,6 @@ def test_recentred_density_is_the_same_density(two_lines: MixtureDensity, rng: n
         assert recentred.logp(point) == pytest.approx(expected, rel=1e-7)
 
 
-def test_chart_whitens_at_the_mode(two_lines: MixtureDensity) -> None:
-    chart = Chart(two_lines, bm.EM(seed=1, starts=8).run(two_lines).mode)
-    function = chart.function(two_lines.compiled())
-    curvature = np.empty((two_lines.size, two_lines.size))
-    for j in range(two_lines.size):
-        step = np.zeros(two_lines.size)
-        step[j] = 1e-4
-        curvature[j] = (function(step)[1] - function(-step)[1]) / 2e-4
-    np.testing.assert_allclose(-curvature, np.eye(two_lines.size), atol=1e-3)
-
-
 def test_an_interrupt_keeps_what_is_finished(two_lines: MixtureDensity) -> None:
     mode = bm.EM(seed=1, starts=8).run(two_lines).mode
     bm.NUTS(draws=5, tune=5, chains=1, seed=1).run(two_lines, start=mode)
@@ -132,6 +124,20 @@ def test_an_interrupt_in_warm_up_says_so(two_lines: MixtureDensity) -> None:
             bm.NUTS(draws=10, tune=10**6, chains=2, seed=1).run(two_lines, start=mode)
     finally:
         timer.cancel()
+
+
+def test_compiling_is_announced(two_lines: MixtureDensity) -> None:
+    titles = []
+
+    class Heard(Report):
+        @contextmanager
+        def task(self, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
+            titles.append(title)
+            yield lambda *_: None
+
+    mode = bm.EM(seed=1, starts=8).run(two_lines).mode
+    bm.NUTS(draws=5, tune=5, chains=1, seed=1).run(two_lines, start=mode, report=Heard())
+    assert any("compiled once" in title for title in titles)
 
 
 @pytest.mark.parametrize(

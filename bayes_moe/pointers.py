@@ -1,0 +1,59 @@
+"""Addresses in compiled code: arrays behind numbers, and log densities called through theirs.
+
+A sampler written in another language calls a C function with one pointer to everything that the function needs.
+Here are the three steps between that pointer and NumPy-like arrays.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+DENSITY = types.int32(
+    types.uint64,
+    types.CPointer(types.float64),
+    types.CPointer(types.float64),
+    types.CPointer(types.float64),
+    types.CPointer(types.int64),
+)
+"""C type of a log density: size, point, gradient (written), value (written), data; it returns 0 where finite."""
+
+
+@intrinsic
+def doubles_at(typingctx: Any, address: Any) -> Any:  # noqa: ARG001 - numba's signature
+    """Return a pointer to doubles from an integer."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(types.float64)(types.int64), codegen
+
+
+@intrinsic
+def integers_at(typingctx: Any, address: Any) -> Any:  # noqa: ARG001 - numba's signature
+    """Return a pointer to 64-bit integers from an integer."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(types.int64)(types.int64), codegen
+
+
+@intrinsic
+def call_density(typingctx: Any, address: Any, size: Any, point: Any, gradient: Any, value: Any, data: Any) -> Any:  # noqa: ARG001
+    """Call the log density of type `DENSITY` at an address; the three arrays are one-dimensional and contiguous."""
+    vector = types.Array(types.float64, 1, "C")
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
+        word, double = ir.IntType(64), ir.DoubleType().as_pointer()
+        function = ir.FunctionType(ir.IntType(32), [word, double, double, double, word.as_pointer()])
+        arrays = [context.make_array(vector)(context, builder, args[i]).data for i in (2, 3, 4)]
+        return builder.call(
+            builder.inttoptr(args[0], function.as_pointer()),
+            [args[1], *arrays, builder.inttoptr(args[5], word.as_pointer())],
+        )
+
+    return types.int32(types.int64, types.uint64, vector, vector, vector, types.int64), codegen
