@@ -22,9 +22,10 @@ _SAME = 1e-5
 _THIN_ABOVE, _THIN_TO = 20_000, 10_000
 _PROBE, _UNSEEN = 12, 0.2
 _ROUNDS, _ROUND_CELLS, _TOP = (24, 100), 2.4e5, 8  # rounds at most; rows times experts in all of them
-_PATIENCE, _RIVAL = 4, 10.0  # idle rounds per rival optimum, and how far below the best a rival may lie
+_PATIENCE, _RIVAL = 8, 10.0  # idle rounds where optima rival, and how far below the best a rival may lie
 _RETURNED, _HOPELESS = 0.05, 6.0  # mean change of a row's log density; log posterior below the last of the best
 _ROUND = 6
+_USUAL = 64  # who asks for more starts than by default asks for more moves, too
 _NEXT = 0.25  # chance that a move starts at the best optimum, else at the next, and so on
 _KINDS: tuple[str, ...] = (
     *("graft", "shift", "graft", "split_and_merge", "graft", "anneal"),
@@ -66,6 +67,7 @@ class Search:
         self.short_runs: list[tuple[str, float]] = []
         self.long_runs = 0
         self.reseeded = 0
+        self.abandoned = 0
 
     def run(self, report: Report) -> None:
         """Search from the portfolio of starts."""
@@ -176,14 +178,11 @@ class Search:
         return from_labels(labels, density.experts)
 
     def _improve(self, report: Report) -> None:
-        """Move away from the best optima, until many rounds in a row bring nothing better.
-
-        The more optima rival the best, the more rounds: one that a move finds rarely may hide among many.
-        """
+        """Move away from the best optima, until a few rounds in a row bring nothing better; one, where none rivals."""
         rng = generator(self.seed, 2)
         quick = self._quick()
         cells = max(len(quick.scene().target) * quick.experts, 1)
-        rounds, idle = int(np.clip(_ROUND_CELLS / cells, *_ROUNDS)), 0
+        rounds, idle = int(np.clip(_ROUND_CELLS / cells, *_ROUNDS) * max(1.0, self.starts / _USUAL)), 0
         with report.task("EM moves", rounds) as advance:
             for round_ in range(rounds):
                 before = self.ranked()[0].log_posterior
@@ -196,8 +195,8 @@ class Search:
                     break
 
     def _patience(self) -> int:
-        rivals = self._rivals()
-        return _PATIENCE * (rivals + 2) if rivals else 1
+        effort = max(1.0, self.starts / _USUAL)
+        return int(_PATIENCE * effort) if self._rivals() else 1
 
     def _rivals(self) -> int:
         """Return how many sound optima are nearly as good as the best."""
@@ -211,9 +210,12 @@ class Search:
         for turn in range(_ROUND * round_, _ROUND * (round_ + 1)):
             kind = _KINDS[turn % len(_KINDS)]
             optimum = known[min(int(rng.geometric(_NEXT)), len(known)) - 1]
-            # a move into a spike, where rounding alone lowers the log posterior, is a move in vain
-            with suppress(EMDecreased):
+            try:
                 value, q = self._few_steps(quick, _moved(quick, optimum.q, kind, rng), reseed=False)
+            except EMDecreased:
+                # into a spike, where rounding alone lowers the log posterior: a move in vain, and counted
+                self.abandoned += 1
+            else:
                 moves.append((value, q, kind))
         return moves
 
