@@ -74,8 +74,17 @@ class MixtureDensity:
 
     @cached_property
     def _parts(self) -> list[slice]:
-        """How the blocks of rows are cut for several processors."""
-        return parts(len(self.rows.blocks), self.rows.count * self.parameters.rows * self.design.width)
+        """How the blocks of rows are cut for several processors in an E-step."""
+        return parts(len(self.rows.blocks), self._work)
+
+    @cached_property
+    def _gradient_parts(self) -> list[slice]:
+        """The same for a gradient, which does a tenth of the work."""
+        return parts(len(self.rows.blocks), 0.1 * self._work)
+
+    @property
+    def _work(self) -> float:
+        return float(self.rows.count * self.parameters.rows * self.design.width)
 
     @property
     def scale(self) -> int | None:
@@ -116,8 +125,12 @@ class MixtureDensity:
         return self.logp_and_gradient(q)[1]
 
     def logp_and_gradient(self, q: np.ndarray) -> tuple[float, np.ndarray]:
+        if len(self._parts) == 1:
+            # few rows: not worth a second kernel, whose first compilation takes a second
+            expectation = self._sums(q, curvature=False)
+            return expectation.log_posterior, expectation.gradient
         used = self._used(self.parameters.coefficients(q))
-        value, (scores, d_log_sigma) = gradient_pass(self.rows, self._parts, *used)
+        value, (scores, d_log_sigma) = gradient_pass(self.rows, self._gradient_parts, *used)
         return self._with_prior(q, value, scores, d_log_sigma)
 
     def _used(self, full: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -142,7 +155,7 @@ class MixtureDensity:
         return out
 
     def compiled(self) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
-        if len(self._parts) > 1:
+        if len(self._gradient_parts) > 1:
             return self.logp_and_gradient
         from .posterior_kernel import make_inputs, posterior_function  # numba, as below
 
