@@ -75,16 +75,12 @@ class MixtureDensity:
     @cached_property
     def _parts(self) -> list[slice]:
         """How the blocks of rows are cut for several processors in an E-step."""
-        return parts(len(self.rows.blocks), self._work)
+        return parts(len(self.rows.blocks), self.rows.count * self.parameters.rows * self.design.width)
 
     @cached_property
     def _gradient_parts(self) -> list[slice]:
         """The same for a gradient, which does a tenth of the work."""
-        return parts(len(self.rows.blocks), 0.1 * self._work)
-
-    @property
-    def _work(self) -> float:
-        return float(self.rows.count * self.parameters.rows * self.design.width)
+        return parts(len(self.rows.blocks), 0.1 * self.rows.count * self.parameters.rows * self.design.width)
 
     @property
     def scale(self) -> int | None:
