@@ -19,7 +19,9 @@ from ..log_density import Expectation, Funnel, Machine, Scene
 from .describe import user_coefficients
 from .design import Design
 from .maximise import Statistics, maximise, settle
+from .parallel import parts
 from .parameters import Parameters
+from .passes import em_pass, gradient_pass
 from .rows import Rows, make_rows
 
 _HALF_LOG_2PI = 0.9189385332046727
@@ -70,6 +72,16 @@ class MixtureDensity:
         """Whether sigma depends on x for any expert."""
         return any(term.parameter.logarithmic and term.term.width > 0 for term in self.parameters.terms)
 
+    @cached_property
+    def _parts(self) -> list[slice]:
+        """How the blocks of rows are cut for several processors in an E-step."""
+        return parts(len(self.rows.blocks), self.rows.count * self.parameters.rows * self.design.width)
+
+    @cached_property
+    def _gradient_parts(self) -> list[slice]:
+        """The same for a gradient, which does a tenth of the work."""
+        return parts(len(self.rows.blocks), 0.1 * self.rows.count * self.parameters.rows * self.design.width)
+
     @property
     def scale(self) -> int | None:
         """Position in q of the gate's learned log scale, if there is one that matters."""
@@ -109,10 +121,38 @@ class MixtureDensity:
         return self.logp_and_gradient(q)[1]
 
     def logp_and_gradient(self, q: np.ndarray) -> tuple[float, np.ndarray]:
-        expectation = self._sums(q, curvature=False)
-        return expectation.log_posterior, expectation.gradient
+        if len(self._parts) == 1:
+            # few rows: not worth a second kernel, whose first compilation takes a second
+            expectation = self._sums(q, curvature=False)
+            return expectation.log_posterior, expectation.gradient
+        used = self._used(self.parameters.coefficients(q))
+        value, (scores, d_log_sigma) = gradient_pass(self.rows, self._gradient_parts, *used)
+        return self._with_prior(q, value, scores, d_log_sigma)
+
+    def _used(self, full: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the coefficients that the kernels multiply with the design, and the log sigmas beside them."""
+        count = 2 * self.experts
+        return np.ascontiguousarray(full if self.sigma_varies else full[:count]), np.ascontiguousarray(full[count:, 0])
+
+    def _with_prior(
+        self, q: np.ndarray, value: float, scores: np.ndarray, d_log_sigma: np.ndarray
+    ) -> tuple[float, np.ndarray]:
+        """Return the log posterior and its gradient from those of the rows in the coefficients."""
+        z = (q - self.parameters.prior_loc) / self.parameters.prior_scale
+        gradient = self.parameters.pull_back(q, self._padded(scores, d_log_sigma)) - z / self.parameters.prior_scale
+        return float(value - 0.5 * z @ z + self.offset), gradient
+
+    def _padded(self, scores: np.ndarray, d_log_sigma: np.ndarray) -> np.ndarray:
+        """Return scores in all coefficients; those of a constant log sigma stand in its intercept."""
+        if self.sigma_varies:
+            return scores
+        out = np.concatenate([scores, np.zeros((self.experts, self.design.width))])
+        out[2 * self.experts :, 0] = d_log_sigma
+        return out
 
     def compiled(self) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
+        if len(self._gradient_parts) > 1:
+            return self.logp_and_gradient
         from .posterior_kernel import make_inputs, posterior_function  # numba, as below
 
         return posterior_function(make_inputs(self.parameters, self.rows, self.offset, sigma_varies=self.sigma_varies))
@@ -150,8 +190,7 @@ class MixtureDensity:
             return self._sums(q, sigma_phase=sigma_phase)
         # the gate's Hessian is most of the work of a wide problem and changes slowly
         fresh = self._sums(q, curvature=False, sigma_phase=sigma_phase)
-        aged = replace(fresh.statistics, pairs=last.pairs, pairs_age=last.pairs_age + 1)
-        return replace(fresh, statistics=aged)
+        return replace(fresh, statistics=replace(fresh.statistics, pairs=last.pairs, pairs_age=last.pairs_age + 1))
 
     def _sums(
         self,
@@ -161,49 +200,15 @@ class MixtureDensity:
         sigma_phase: bool = False,
         given: np.ndarray | None = None,
     ) -> Expectation:
-        """Return the log posterior at q and the sums of the M-step.
-
-        Parameters
-        ----------
-        q
-            Unconstrained vector.
-        curvature
-            Whether to sum the gate's Hessian.
-        sigma_phase
-            Sum the curvature in log sigma instead of the moments for the means.
-        given
-            Blocked responsibilities (B, K, rows) to use instead of the computed ones.
-        """
-        from ..graph.kernels import normal_em_pass  # numba: half a second that `import bayes_moe` does not pay
-
-        k, width = self.experts, self.design.width
+        """Return the log posterior at q and the sums of the M-step; the keywords are those of `em_pass`."""
         full = self.parameters.coefficients(q)
-        used = full if self.sigma_varies else full[: 2 * k]
-        scores, sizes, d_log_sigma = np.zeros_like(used), np.zeros(k), np.zeros(k)
-        packed = width * (width + 1) // 2
-        pairs = np.zeros((k * (k + 1) // 2 if curvature else 0, packed))
-        moments = np.zeros((k, packed + width + 1))
-        value = normal_em_pass(
-            np.ascontiguousarray(used),
-            np.ascontiguousarray(full[2 * k :, 0]),
-            self.rows.blocks,
-            self.rows.y,
-            self.rows.weights,
-            np.zeros((0, k, 1)) if given is None else given,
-            sigma_phase,
-            d_log_sigma,
-            sizes,
-            scores,
-            pairs,
-            moments,
+        value, (d_log_sigma, sizes, scores, pairs, moments) = em_pass(
+            self.rows, self._parts, *self._used(full), curvature=curvature, sigma_phase=sigma_phase, given=given
         )
-        if not self.sigma_varies:
-            scores = np.concatenate([scores, np.zeros((k, width))])
-            scores[2 * k :, 0] = d_log_sigma
-        z = (q - self.parameters.prior_loc) / self.parameters.prior_scale
-        gradient = self.parameters.pull_back(q, scores) - z / self.parameters.prior_scale
-        statistics = Statistics(sizes, scores, pairs, moments, full, sigma_phase=sigma_phase)
-        return Expectation(q, float(value - 0.5 * z @ z + self.offset), gradient, sizes, statistics)
+        log_posterior, gradient = self._with_prior(q, value, scores, d_log_sigma)
+        padded = self._padded(scores, d_log_sigma)
+        statistics = Statistics(sizes, padded, pairs, moments, full, sigma_phase=sigma_phase)
+        return Expectation(q, log_posterior, gradient, sizes, statistics)
 
     def m_step(self, expectation: Expectation, *, damping: float = 1.0) -> np.ndarray:
         return maximise(self.parameters, expectation.q, expectation.statistics, damping=damping)

@@ -30,7 +30,8 @@ class EM:
     Parameters
     ----------
     starts
-        Number of short runs; None: 64, fewer for large data, 1 for one expert.
+        Number of short runs, and by it the number of moves. None: 12, and 64 (fewer for large data) where those do not
+        agree; 1 for one expert.
     max_iter
         EM iterations at most in each long run.
     tol
@@ -84,7 +85,7 @@ class EM:
         try:
             with np.errstate(all="ignore"):  # whatever the user has set; what is not finite is not certified
                 if start is not None:
-                    search.take(start, "start", 0)
+                    search.take(start, "start")
                 else:
                     search.run(report or Report(visible=False))
         except KeyboardInterrupt:
@@ -148,6 +149,7 @@ class EM:
                 "hits": best.hits,
                 "long_runs": search.long_runs,
                 "reseeded": search.reseeded,
+                "abandoned": search.abandoned,
             },
             point=True,
         )

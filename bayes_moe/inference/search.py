@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..errors import EMDecreased
 from ..log_density import Latent
 from .climb import monotone_step
 from .outcome import Optimum
@@ -19,11 +20,21 @@ _SHORT = 8
 _FEWEST, _MOST = 8, 16
 _SAME = 1e-5
 _THIN_ABOVE, _THIN_TO = 20_000, 10_000
-_ROUNDS, _PATIENCE, _MOVES_KEPT, _TOP = 12, 4, 4, 3
-_KINDS = ("graft", "shift", "anneal", "graft", "shift", "split_and_merge") * 2
+_PROBE, _UNSEEN = 12, 0.2
+_ROUNDS, _ROUND_CELLS, _TOP = (24, 100), 2.4e5, 8  # rounds at most; rows times experts in all of them
+_PATIENCE, _RIVAL = 8, 10.0  # idle rounds where optima rival, and how far below the best a rival may lie
+_RETURNED, _HOPELESS = 0.05, 6.0  # mean change of a row's log density; log posterior below the last of the best
+_ROUND = 6
+_USUAL = 64  # who asks for more starts than by default asks for more moves, too
+_NEXT = 0.25  # chance that a move starts at the best optimum, else at the next, and so on
+_KINDS: tuple[str, ...] = (
+    *("graft", "shift", "graft", "split_and_merge", "graft", "anneal"),
+    *("graft", "shift", "graft", "graft", "restart", "graft"),
+)
 _SEARCHING = 8  # with fewer starts the user wants a quick answer, not a search
 _LOG_TEMPERATURE = (-1.0, 3.5)
 
+Candidate = tuple[float, np.ndarray, str]
 Finish = Callable[[Latent, np.ndarray, str], tuple[Optimum, np.ndarray]]
 
 
@@ -47,28 +58,57 @@ class Search:
         self.scene = density.scene()
         rows = len(self.scene.target)
         default = 1 if density.experts == 1 else int(np.clip(1e7 / max(rows * density.experts, 1), 12, 64))
+        self.adaptive = starts is None
         self.starts = default if starts is None else starts
-        self.candidates: list[tuple[float, np.ndarray, str]] = []
+        self.candidates: list[Candidate] = []
+        self.finished: list[Candidate] = []
+        self.landmarks: list[np.ndarray] = []
         self.optima: list[tuple[Optimum, np.ndarray]] = []
         self.short_runs: list[tuple[str, float]] = []
         self.long_runs = 0
         self.reseeded = 0
+        self.abandoned = 0
 
     def run(self, report: Report) -> None:
         """Search from the portfolio of starts."""
         quick = self._quick()
-        with report.task(f"EM starts, K = {self.density.experts}", self.starts) as advance:
-            for index in range(self.starts):
+        searching = self.density.experts > 1 and self.starts >= _SEARCHING
+        probe = min(self.starts, _PROBE) if self.adaptive and searching else self.starts
+        self._short_runs(quick, probe, report)
+        self._long_runs(_FEWEST if probe < self.starts else self._most(), report)
+        if probe < self.starts and not self._settled():
+            self._short_runs(quick, self.starts, report)
+            self._long_runs(self._most(), report)
+        if searching:
+            self._improve(report)
+
+    def _most(self) -> int:
+        return int(np.clip(self.starts // 6 + 1, _FEWEST, _MOST))
+
+    def _short_runs(self, quick: Latent, until: int, report: Report) -> None:
+        with report.task(f"EM starts, K = {self.density.experts}", until) as advance:
+            for index in range(len(self.candidates), until):
                 self.candidates.append(self._short_run(quick, index))
                 best = max(value for value, _, _ in self.candidates)
                 advance(index + 1, f"best {best:.4f}")
-        chosen = _distinct(self.candidates, int(np.clip(self.starts // 6 + 1, _FEWEST, _MOST)))
+
+    def _long_runs(self, count: int, report: Report) -> None:
+        """Run the best distinct short runs to the end, but for those that have been."""
+        chosen = [c for c in _distinct(self.candidates, count) if not any(c is done for done in self.finished)]
         with report.task("EM to the end", len(chosen)) as advance:
-            for index, (_, q, recipe) in enumerate(chosen):
-                self.take(q, recipe, index)
+            for index, candidate in enumerate(chosen):
+                self.finished.append(candidate)
+                self.take(candidate[1], candidate[2])
                 advance(index + 1, f"best {self.ranked()[0].log_posterior:.4f}")
-        if self.density.experts > 1 and self.starts >= _SEARCHING:
-            self._improve(report)
+
+    def _settled(self) -> bool:
+        """Return whether nothing rivals the best and the optima not yet seen hold few starts, by Good and Turing.
+
+        Their share is about that of the runs that ended where no other run did; one such run is added for safety.
+        """
+        once = sum(optimum.hits == 1 for optimum, _ in self.optima)
+        same = len(self.candidates) - len(_distinct(self.candidates, len(self.candidates)))
+        return bool((once + 1) / (self.long_runs + same + 1) <= _UNSEEN) and self._rivals() == 0
 
     def rescue(self) -> bool:
         """After an interrupt, run the best short run to the end if nothing else is; return whether there is any."""
@@ -76,10 +116,10 @@ class Search:
             _, q, recipe = max(self.candidates, key=lambda candidate: candidate[0])
             # a second Ctrl-C means that nothing is wanted any more
             with suppress(KeyboardInterrupt):
-                self.take(q, recipe, 0)
+                self.take(q, recipe)
         return bool(self.optima)
 
-    def take(self, q: np.ndarray, recipe: str, index: int) -> bool:
+    def take(self, q: np.ndarray, recipe: str) -> bool:
         """Run one start to the end and file its optimum; return whether it is the best so far."""
         optimum, trace = self.finish(self.density, q, recipe)
         self.long_runs += 1
@@ -105,7 +145,7 @@ class Search:
             return self.density
         return self.density.thinned(generator(self.seed, 1).choice(rows, _THIN_TO, replace=False))
 
-    def _short_run(self, quick: Latent, index: int) -> tuple[float, np.ndarray, str]:
+    def _short_run(self, quick: Latent, index: int) -> Candidate:
         rng = generator(self.seed, 0, index)
         recipe = PORTFOLIO[index % len(PORTFOLIO)]
         scene = quick.scene()
@@ -138,45 +178,82 @@ class Search:
         return from_labels(labels, density.experts)
 
     def _improve(self, report: Report) -> None:
-        """Move away from the best optima, until a few rounds in a row bring nothing better."""
+        """Move away from the best optima, until a few rounds in a row bring nothing better; one, where none rivals."""
         rng = generator(self.seed, 2)
         quick = self._quick()
-        with report.task("EM moves", _ROUNDS) as advance:
-            idle = 0
-            for round_ in range(_ROUNDS):
+        cells = max(len(quick.scene().target) * quick.experts, 1)
+        rounds, idle = int(np.clip(_ROUND_CELLS / cells, *_ROUNDS) * max(1.0, self.starts / _USUAL)), 0
+        with report.task("EM moves", rounds) as advance:
+            for round_ in range(rounds):
                 before = self.ranked()[0].log_posterior
-                for _, q, recipe in _distinct(self._moves(quick, rng), _MOVES_KEPT):
-                    self.take(q, recipe, round_)
+                for _, q, recipe in self._promising(quick, self._moves(quick, round_, rng)):
+                    self.take(q, recipe)
                 best = self.ranked()[0].log_posterior
                 advance(round_ + 1, f"best {best:.4f}")
                 idle = 0 if best > before + _SAME else idle + 1
-                if idle == _PATIENCE:
+                if idle >= self._patience():
                     break
 
-    def _moves(self, quick: Latent, rng: np.random.Generator) -> list[tuple[float, np.ndarray, str]]:
+    def _patience(self) -> int:
+        effort = max(1.0, self.starts / _USUAL)
+        return int(_PATIENCE * effort) if self._rivals() else 1
+
+    def _rivals(self) -> int:
+        """Return how many sound optima are nearly as good as the best."""
+        best, *others = self.ranked()
+        return sum(best.log_posterior - o.log_posterior < _RIVAL and not o.collapsed for o in others)
+
+    def _moves(self, quick: Latent, round_: int, rng: np.random.Generator) -> list[Candidate]:
         """Return short runs from one round of moves, each away from one of the best optima."""
-        moves, scene, experts = [], quick.scene(), quick.experts
         known = self.ranked()[:_TOP]
-        for kind in _KINDS:
-            optimum = known[min(int(rng.geometric(0.4)), len(known)) - 1]
-            responsibilities = quick.responsibilities(optimum.q)
-            if kind == "graft":
-                moved = graft(responsibilities, scene, int(rng.integers(experts)), rng)
-            elif kind == "shift":
-                moved = shift(responsibilities, scene, rng)
-            elif kind == "anneal":
-                moved = quick.responsibilities(optimum.q, temperature=float(np.exp(rng.uniform(*_LOG_TEMPERATURE))))
+        moves = []
+        for turn in range(_ROUND * round_, _ROUND * (round_ + 1)):
+            kind = _KINDS[turn % len(_KINDS)]
+            optimum = known[min(int(rng.geometric(_NEXT)), len(known)) - 1]
+            try:
+                value, q = self._few_steps(quick, _moved(quick, optimum.q, kind, rng), reseed=False)
+            except EMDecreased:
+                # into a spike, where rounding alone lowers the log posterior: a move in vain, and counted
+                self.abandoned += 1
             else:
-                expert, into = rng.choice(experts, 2, replace=False)
-                moved = split(responsibilities, scene, int(expert), int(into), rng)
-            value, q = self._few_steps(quick, moved, reseed=False)
-            moves.append((value, q, kind))
+                moves.append((value, q, kind))
         return moves
 
+    def _promising(self, quick: Latent, moves: list[Candidate]) -> list[Candidate]:
+        """Return the moves that neither fell too low nor are on their way back to an optimum already known."""
+        known = self.ranked()[:_TOP]
+        # thinned rows stand for all, so that both log posteriors are of the same size
+        floor = min(quick.logp(o.q) for o in known) - _HOPELESS
+        self.landmarks += [quick.row_log_density(o.q) for o, _ in self.optima[len(self.landmarks) :]]
+        weights = quick.scene().weights
+        kept = []
+        for value, q, kind in _distinct(moves, _ROUND):
+            rows = quick.row_log_density(q)
+            nearest = min(weights @ np.abs(rows - other) for other in self.landmarks) / weights.sum()
+            if value > floor and nearest > _RETURNED:
+                kept.append((value, q, kind))
+        return kept
 
-def _distinct(candidates: list[tuple[float, np.ndarray, str]], count: int) -> list[tuple[float, np.ndarray, str]]:
+
+def _moved(quick: Latent, q: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
+    """Return responsibilities moved away from those at q."""
+    scene, experts = quick.scene(), quick.experts
+    if kind == "anneal":
+        return quick.responsibilities(q, temperature=float(np.exp(rng.uniform(*_LOG_TEMPERATURE))))
+    if kind == "restart":
+        return PORTFOLIO[int(rng.integers(len(PORTFOLIO)))](scene, experts, rng)
+    responsibilities = quick.responsibilities(q)
+    if kind == "graft":
+        return graft(responsibilities, scene, int(rng.integers(experts)), rng)
+    if kind == "shift":
+        return shift(responsibilities, scene, rng)
+    expert, into = rng.choice(experts, 2, replace=False)
+    return split(responsibilities, scene, int(expert), int(into), rng)
+
+
+def _distinct(candidates: list[Candidate], count: int) -> list[Candidate]:
     """Return the best candidates whose log posteriors differ."""
-    kept: list[tuple[float, np.ndarray, str]] = []
+    kept: list[Candidate] = []
     for candidate in sorted(candidates, key=lambda c: -c[0]):
         if all(abs(candidate[0] - other[0]) > 1e-3 for other in kept):
             kept.append(candidate)

@@ -16,7 +16,8 @@ _SWEEPS = 4
 _HARD, _CERTAIN = 0.95, 0.99999
 _CUTS = 120
 _VARIANCE_FLOOR = (1e-4, 1e-1)
-_GRAFTS, _GRAFT_STEPS = 10, 3
+_GRAFTS, _GRAFT_CELLS, _GRAFTS_KEPT = (10, 100), 2e5, 50  # lines tried at once; rows of all of them
+_GRAFT_STEPS, _UNLIKE = 3, 0.25
 _NARROWEST = (0.01, 0.3)  # least sigma of a graft, in sd of y: collapsed ones would win
 _ELSEWHERE = -5.0  # log of a graft's prior weight outside its neighbourhood
 
@@ -266,20 +267,37 @@ def shift(responsibilities: np.ndarray, scene: Scene, rng: np.random.Generator) 
 def graft(responsibilities: np.ndarray, scene: Scene, into: int, rng: np.random.Generator) -> np.ndarray:
     """Return responsibilities where ``into`` moves to rows that a line of its own would explain better.
 
-    Of a few random local lines, each improved by EM beside the mixture as it is, one of the two that would raise the
-    log likelihood most is taken; the old rows of ``into`` go to the other experts.
+    Its old rows go to the other experts. Of many random local lines, each improved by EM beside the other experts,
+    the distinct ones that would raise the log likelihood most are kept, and a random one of them is taken: their
+    order says little of where EM ends.
     """
     near, rows = _neighbourhoods(responsibilities, scene, rng)
     low, high = np.log(_NARROWEST)
-    floor = rng.uniform(float(low), float(high), _GRAFTS)
-    own = _own_log_density(responsibilities, scene)
-    gain, share = _grown(scene, own, near, rows, floor)
-    chosen = share[np.argsort(-gain, kind="stable")[rng.integers(2)]][:, None]
+    floor = rng.uniform(float(low), float(high), len(near))
     out = responsibilities.copy()
     out[:, into] = 1e-9
-    out *= (1.0 - chosen) / out.sum(axis=1, keepdims=True)
+    out /= out.sum(axis=1, keepdims=True)
+    gain, share = _grown(scene, _own_log_density(out, scene), near, rows, floor)
+    kept = _unlike(gain, share)
+    if not kept:
+        return responsibilities
+    chosen = share[kept[int(rng.integers(len(kept)))]][:, None]
+    out *= 1.0 - chosen
     out[:, into] += chosen[:, 0]
     return out
+
+
+def _unlike(gain: np.ndarray, share: np.ndarray) -> list[int]:
+    """Return the grafts of highest gain that differ in a good part of their rows."""
+    kept: list[int] = []
+    sizes = share.sum(axis=1)
+    for one in np.argsort(-gain, kind="stable"):
+        if not np.isfinite(gain[one]) or len(kept) == _GRAFTS_KEPT:
+            break
+        apart = np.abs(share[kept] - share[one]).sum(axis=1)
+        if np.all(apart > _UNLIKE * np.minimum(sizes[kept], sizes[one])):
+            kept.append(int(one))
+    return kept
 
 
 def _neighbourhoods(
@@ -287,16 +305,17 @@ def _neighbourhoods(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return random neighbourhoods in the covariates and a few rows of one expert in each, (grafts, n) masks."""
     n, p = scene.features.shape
-    centres = rng.choice(n, _GRAFTS, p=_probabilities(scene.weights))
-    parents = np.argmax(responsibilities[centres].cumsum(axis=1) > rng.random((_GRAFTS, 1)), axis=1)
+    count = int(np.clip(_GRAFT_CELLS / n, *_GRAFTS))
+    centres = rng.choice(n, count, p=_probabilities(scene.weights))
+    parents = np.argmax(responsibilities[centres].cumsum(axis=1) > rng.random((count, 1)), axis=1)
     squares = np.sum(scene.features**2, axis=1)
-    distance = squares - 2.0 * scene.features[centres] @ scene.features.T + 1e-9 * rng.random((_GRAFTS, n))
+    distance = squares - 2.0 * scene.features[centres] @ scene.features.T + 1e-9 * rng.random((count, n))
     smallest, largest = min(n, p + 4), min(n, max(p + 5, int(0.6 * n)))
-    sizes = np.exp(rng.uniform(np.log(smallest), np.log(largest), _GRAFTS)).astype(int)
-    turns = np.arange(_GRAFTS)
+    sizes = np.exp(rng.uniform(np.log(smallest), np.log(largest), count)).astype(int)
+    turns = np.arange(count)
     near = distance <= np.sort(distance, axis=1)[turns, sizes - 1][:, None]
-    keys = near * rng.random((_GRAFTS, n)) * (responsibilities[:, parents].T + 0.02)
-    few = np.minimum(sizes, p + 1 + rng.geometric(0.5, _GRAFTS))
+    keys = near * rng.random((count, n)) * (responsibilities[:, parents].T + 0.02)
+    few = np.minimum(sizes, p + 1 + rng.geometric(0.5, count))
     return near, keys >= -np.sort(-keys, axis=1)[turns, few - 1][:, None]
 
 
