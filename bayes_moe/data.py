@@ -18,7 +18,7 @@ import numpy.typing as npt
 from bayes_moe.columns import FloatArray, rows_text
 from bayes_moe.errors import InputError, Notice, listed, nearest
 from bayes_moe.newdata import read_new, read_target
-from bayes_moe.scaling import Scaling, measure, refuse_huge, TargetScale
+from bayes_moe.scaling import Scaling, TargetScale, measure, refuse_huge
 from bayes_moe.screening import Screened, screen, weak_data
 from bayes_moe.tables import Column, Reading, Table, read_column, read_table, refuse_misaligned
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..data import Data
-from ..families import Closure, Normal
+from ..errors import SpecError
+from ..families import Closure, Family, Normal, Support
 from ..gates import EqualGate, SoftmaxGate
 from ..mixture import MixtureOfExperts
 from ..scaling import TargetScale
@@ -66,7 +67,8 @@ class Bound:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The experts by family."""
-        parameters, found = self.parameters, {}
+        parameters = self.parameters
+        found: dict[Family, list[int]] = {}
         for position, expert in enumerate(self.met.experts):
             found.setdefault(expert.family, []).append(position)
         out = []
@@ -117,10 +119,10 @@ def bind(model: MixtureOfExperts, data: Data) -> Bound:
     """
     counted = data.weights > 0
     y, weights = data.y[counted], data.weights[counted]
-    for family in dict.fromkeys(expert.family for expert in model.experts):
-        family.meet(y, weights)  # in the user's units, for its words
-    standard = data.scaling.standardise_y(y)
-    met = model.with_families([expert.family.meet(standard, weights) for expert in model.experts])
+    _refuse_several(model)
+    scaling = data.scaling
+    families = [expert.family.meet(y, weights) for expert in model.experts]
+    met = model.with_families([family.standardised(scaling.y_center, scaling.y_scale) for family in families])
     design = make_design(
         met,
         data.table.names,
@@ -131,7 +133,20 @@ def bind(model: MixtureOfExperts, data: Data) -> Bound:
         dropped=data.dropped,
         reserved=extra_columns(met),
     )
+    standard = scaling.standardise_y(y)
     centres: list[Mapping[str, float]] = [expert.family.centre(standard, weights) for expert, _ in met.blocks]
     parameters = make_parameters(met, design, centres)
     extras = make_extras(met, data.table.names, parameters, data.scaling.y_scale)
     return Bound(model, met, data, design, parameters, extras)
+
+
+def _refuse_several(model: MixtureOfExperts) -> None:
+    """Refuse families whose target or parameters are several numbers a row."""
+    for expert, positions in model.blocks:
+        several = expert.family.support in (Support.CLASSES, Support.LEVELS, Support.VECTOR)
+        if several:
+            raise SpecError(
+                f"MixtureOfExperts.experts[{positions[0]}]: expected a family of one number a row, got "
+                f"{expert.family!r}, which is not fitted in this version → use a family for {Support.REAL.value}, "
+                "counts, or two labels"
+            )

@@ -13,7 +13,6 @@ from functools import cached_property
 
 import numpy as np
 
-from ..gates.softmax import BoundSoftmax
 from ..graph.hessian import normal_hessian
 from ..log_density import Expectation, Funnel, Machine, Scene
 from .describe import user_coefficients
@@ -85,17 +84,12 @@ class MixtureDensity:
     @property
     def scale(self) -> int | None:
         """Position in q of the gate's learned log scale, if there is one that matters."""
-        gate = self.parameters.gate
-        learned = self.experts > 1 and isinstance(gate, BoundSoftmax) and gate.scaled
-        return self.size - 1 if learned else None
+        return self.parameters.gate_scale
 
     @property
     def funnel(self) -> Funnel | None:
         """The gate's values that its learned scale multiplies."""
-        gate = self.parameters.gate
-        if self.scale is None or not isinstance(gate, BoundSoftmax) or gate.spread == 0:
-            return None
-        return Funnel(slice(self.parameters.gate_start, self.size - 1), self.scale, gate.spread)
+        return self.parameters.funnel
 
     @cached_property
     def offset(self) -> float:

@@ -115,7 +115,8 @@ def make_extras(model: MixtureOfExperts, names: Sequence[str], parameters: Param
         if offset is not None:
             column = _column(offset, names, f"{type(term.predictor).__name__}.offset")
             rows = np.concatenate([term.rows(label) for label in range(term.labels)])
-            offsets.append(Offset(rows, column, False, y_scale if term.parameter.role is Role.LOCATION else 1.0))
+            unit = y_scale if term.parameter.role is Role.LOCATION else 1.0
+            offsets.append(Offset(rows, column, logarithm=False, unit=unit))
     return Extras(tuple(given.items()), tuple(offsets), parameters.rows, tuple(names))
 
 
@@ -128,7 +129,7 @@ def _exposures(
     column = _column(exposure, names, f"{type(family).__name__}.exposure")
     for term in parameters.terms:
         if term.parameter.predicted == "log_mu" and set(term.experts) & set(positions):
-            yield Offset(term.rows(0), column, True, 1.0)
+            yield Offset(term.rows(0), column, logarithm=True, unit=1.0)
 
 
 def _column(name: str, names: Sequence[str], owner: str) -> int:

@@ -6,7 +6,7 @@ first two derivatives of it in its own linear predictors, a gate through those o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..families import Family, Role
-from ..log_density import Expectation, Scene
+from ..log_density import Expectation, Funnel, Scene
 from .describe import user_coefficients
 from .design import Design
 from .general_steps import Sums, maximise, settle
@@ -109,7 +109,7 @@ class GeneralDensity:
     groups: tuple[Group, ...]
     table: np.ndarray
     outcomes: Outcomes
-    functions: tuple[Callable[..., Any], ...] = field(default=(), repr=False)
+    functions: tuple[Any, ...] = field(default=(), repr=False)
 
     @property
     def size(self) -> int:
@@ -128,6 +128,16 @@ class GeneralDensity:
     def phases(self) -> int:
         return 1
 
+    @property
+    def scale(self) -> int | None:
+        """Position in q of the gate's learned log scale, if there is one that matters."""
+        return self.parameters.gate_scale
+
+    @property
+    def funnel(self) -> Funnel | None:
+        """The gate's values that its learned scale multiplies."""
+        return self.parameters.funnel
+
     @cached_property
     def offset(self) -> float:
         """The log posterior's part that depends on no parameter: normalisers of the prior and the unit of y."""
@@ -144,9 +154,7 @@ class GeneralDensity:
             rows = slice(start, start + _CHUNK)
             yield self._chunk(coefficients, functions, rows, bends=bends)
 
-    def _chunk(
-        self, coefficients: np.ndarray, functions: tuple[Callable[..., Any], ...], rows: slice, *, bends: bool
-    ) -> Chunk:
+    def _chunk(self, coefficients: np.ndarray, functions: Sequence[Any], rows: slice, *, bends: bool) -> Chunk:
         table, seen = self.table[rows], self.outcomes.at(rows)
         eta = table @ coefficients.T
         if seen.offsets is not None:
@@ -165,7 +173,7 @@ class GeneralDensity:
         return Chunk(table, columns, seen.weights, eta, log_weights, log_density, slopes, tuple(bent))
 
     @cached_property
-    def _terms(self) -> tuple[Callable[..., Any], ...]:
+    def _terms(self) -> tuple[Any, ...]:
         from ..graph.terms import terms_function  # PyTensor: what `import bayes_moe` does not pay
 
         return tuple(terms_function(group.family) for group in self.groups)

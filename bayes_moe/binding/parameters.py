@@ -15,6 +15,8 @@ import numpy as np
 from ..families import Role
 from ..gates import BoundGate, Free
 from ..gates.base import zero_sum_basis
+from ..gates.softmax import BoundSoftmax
+from ..log_density import Funnel
 from ..mixture import MixtureOfExperts
 from .design import Design
 from .expert_terms import ExpertTerm, make_expert_terms
@@ -97,6 +99,11 @@ class Parameters:
         return targets, sources, factors
 
     @property
+    def copied(self) -> bool:
+        """Whether every coefficient of the experts is one value of q."""
+        return not any(term.parameter.zero_sum for term in self.terms)
+
+    @property
     def gather(self) -> tuple[np.ndarray, np.ndarray]:
         """Positions of coefficients that are copies of values of q, and of those values; for unlabelled parameters."""
         targets, sources, _ = self.links
@@ -133,6 +140,21 @@ class Parameters:
     def gate_rows(self) -> int:
         """Rows of coefficients before the experts': the gate's linear predictors."""
         return self.gate.predictors
+
+    @property
+    def gate_scale(self) -> int | None:
+        """Position in q of the gate's learned log scale, if there is one that matters."""
+        gate = self.gate
+        learned = self.experts > 1 and isinstance(gate, BoundSoftmax) and gate.scaled
+        return self.size - 1 if learned else None
+
+    @property
+    def funnel(self) -> Funnel | None:
+        """The gate's values that its learned scale multiplies."""
+        gate = self.gate
+        if self.gate_scale is None or not isinstance(gate, BoundSoftmax) or gate.spread == 0:
+            return None
+        return Funnel(slice(self.gate_start, self.size - 1), self.gate_scale, gate.spread)
 
     @cached_property
     def gate_grid(self) -> tuple[np.ndarray, ...]:

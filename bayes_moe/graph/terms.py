@@ -97,7 +97,7 @@ def _derivatives(value: TensorVariable, etas: Sequence[TensorVariable]) -> list[
     """Return the derivative of every element of ``value`` in the same element of each linear predictor."""
     if not etas:
         return []
-    return pytensor.grad(value.sum(), list(etas), disconnected_inputs="ignore", return_disconnected="zero")
+    return list(pytensor.grad(value.sum(), list(etas), disconnected_inputs="ignore", return_disconnected="zero"))
 
 
 @lru_cache(maxsize=64)

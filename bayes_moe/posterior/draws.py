@@ -12,6 +12,8 @@ from ..binding.bind import Bound
 from ..binding.describe import gate_coefficients, user_coefficients
 from ..binding.parameters import unpack_free
 from ..families import Role
+from ..gates import BoundGate
+from .mixed import WHICH, Mixed, slot
 from .mixtures import MixtureDraws
 from .relabel import Relabelling, choose_rows, relabel
 
@@ -62,20 +64,24 @@ class Draws:
 
     def mixture(self, table: np.ndarray) -> MixtureDraws:
         """Return the mixture of every draw at rows of the raw table."""
-        return mixture_draws(self.bound, self.coefficients, self.bound.design.matrix(table))
+        return mixture_draws(self.bound, self.coefficients, table)
 
 
 def all_coefficients(bound: Bound, q: np.ndarray) -> np.ndarray:
     """Return coefficients (draws, predictors, P) from unconstrained vectors (draws, size), all draws at once."""
     parameters = bound.parameters
     flat = np.zeros((len(q), parameters.rows * parameters.width))
-    targets, sources = parameters.gather
-    flat[:, targets] = q[:, sources]
+    targets, sources, factors = parameters.links
+    if parameters.copied:
+        flat[:, targets] = q[:, sources]
+    else:
+        for target, source, factor in zip(targets, sources, factors, strict=True):
+            flat[:, target] += factor * q[:, source]
     out = flat.reshape(len(q), parameters.rows, parameters.width)
     gate = parameters.gate
     if gate.free:
         values = {free.name: unpack_free(free, q[:, parameters.slices[free.value_name]]) for free in gate.free}
-        out[:, : parameters.experts, parameters.gate_positions] = gate_coefficients(gate, values)
+        out[:, : parameters.gate_rows, parameters.gate_positions] = gate_coefficients(gate, values)
     return out
 
 
@@ -87,29 +93,55 @@ def permute_rows(coefficients: np.ndarray, permutations: np.ndarray) -> np.ndarr
     return np.asarray(np.take_along_axis(coefficients, index[:, :, None], axis=1))
 
 
-def mixture_draws(bound: Bound, coefficients: np.ndarray, design: np.ndarray) -> MixtureDraws:
-    """Return the mixture of every draw at rows of the design matrix, in the user's units of y."""
-    experts = bound.parameters.experts
-    family = bound.model.experts[0].family
-    center, scale = bound.design.scaling.y_center, bound.design.scaling.y_scale
+def mixture_draws(bound: Bound, coefficients: np.ndarray, table: np.ndarray) -> MixtureDraws:
+    """Return the mixture of every draw at rows of the raw table, in the user's units of y."""
+    parameters, scaling = bound.parameters, bound.design.scaling
+    design = bound.design.matrix(table)
+    added, given = bound.extras.added(table), bound.extras.arguments(table)
+    families = [
+        group.family.standardised(-scaling.y_center / scaling.y_scale, 1.0 / scaling.y_scale) for group in bound.groups
+    ]
+    which = np.empty(parameters.experts)
+    for position, group in enumerate(bound.groups):
+        which[group.experts] = position
+    alone = families[0] if len(families) == 1 else None
 
     def components(rows: slice, draws: slice) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
         eta = design[rows] @ coefficients[draws].transpose(0, 2, 1)
-        gate = eta[:, :, :experts]
-        top = gate.max(axis=2, keepdims=True)
-        log_gate = gate - top
-        log_gate -= np.log(np.exp(log_gate).sum(axis=2, keepdims=True))
-        values = {}
-        for order, parameter in enumerate(family.parameters):
-            predicted = eta[:, :, experts * (order + 1) : experts * (order + 2)]
-            if parameter.role is Role.LOCATION:
-                predicted = center + scale * predicted
-            elif parameter.role is Role.LOG_SCALE:
-                predicted = predicted + np.log(scale)
-            values[parameter.predicted] = predicted
-        return log_gate, values
+        if added is not None:
+            eta += added[rows]
+        log_gate = _log_gate(parameters.gate, eta[:, :, : parameters.gate.predictors])
+        slots = _in_units(bound, eta)
+        values = {name: column[None, rows, None] for name, column in given.items()}
+        if alone is not None:
+            return log_gate, values | dict(zip(alone.predicted, slots, strict=True))
+        values[WHICH] = which[None, None, :]
+        return log_gate, values | {slot(i): predicted for i, predicted in enumerate(slots)}
 
-    return MixtureDraws(len(design), len(coefficients), experts, components, family)
+    return MixtureDraws(len(design), len(coefficients), parameters.experts, components, alone or Mixed(families))
+
+
+def _log_gate(gate: BoundGate, eta: np.ndarray) -> np.ndarray:
+    """Return log gate probabilities (draws, rows, K)."""
+    flat = gate.log_weights(eta.reshape(-1, eta.shape[2]))
+    return flat.reshape(*eta.shape[:2], -1)
+
+
+def _in_units(bound: Bound, eta: np.ndarray) -> list[np.ndarray]:
+    """Return, for every position in a family's list, the experts' linear predictors (draws, rows, K) in units of y."""
+    parameters, scaling = bound.parameters, bound.design.scaling
+    slots = max(len(group.rows) for group in bound.groups)
+    out = [np.zeros((*eta.shape[:2], parameters.experts)) for _ in range(slots)]
+    for group in bound.groups:
+        roles = [parameter.role for parameter in group.family.parameters for _ in parameter.columns]
+        for into, rows, role in zip(out, group.rows, roles, strict=False):
+            predicted = eta[:, :, rows]
+            if role is Role.LOCATION:
+                predicted = scaling.y_center + scaling.y_scale * predicted
+            elif role is Role.LOG_SCALE:
+                predicted = predicted + np.log(scaling.y_scale)
+            into[:, :, group.experts] = predicted
+    return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,10 +197,11 @@ def _label_block(
     positions: np.ndarray,
 ) -> Relabelling:
     """Relabel one block of equal experts by the responsibilities within it."""
-    design, y = bound.density.table[rows], bound.data.y[bound.counted[rows]]
+    chosen = bound.counted[rows]
+    table, y = np.asarray(bound.data.table.values)[chosen], bound.data.y[chosen]
     inside = pivot[:, positions]
     share = inside.sum(axis=1)
-    mixture = mixture_draws(bound, coefficients, design)
+    mixture = mixture_draws(bound, coefficients, table)
     step = max(1, _CHUNK // max(1, len(rows) * bound.parameters.experts))
 
     def chunks() -> Iterator[np.ndarray]:

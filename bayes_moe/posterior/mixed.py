@@ -1,0 +1,78 @@
+"""Experts of different families as one family, told apart by a parameter that says which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..families import Family
+
+WHICH = "which"
+"""The parameter that holds, for every element, the position of its family."""
+
+
+def slot(position: int) -> str:
+    """Return the name of the parameter that holds the linear predictors of one position in every family."""
+    return f"slot_{position}"
+
+
+class Mixed:
+    """Several families behind the functions of one.
+
+    Parameters are ``which``, then ``slot_0``, ``slot_1``, ... that hold each family's linear predictors in its order,
+    then whatever families are given beside them, by name.
+
+    Parameters
+    ----------
+    families
+        The families that ``which`` counts.
+    """
+
+    def __init__(self, families: Sequence[Family]) -> None:
+        self.families = tuple(families)
+
+    def mean(self, **parameters: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the mean of every element."""
+        return self._each(lambda family, _, own: family.mean(**own), None, parameters)
+
+    def variance(self, **parameters: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the variance of every element."""
+        return self._each(lambda family, _, own: family.variance(**own), None, parameters)
+
+    def cdf(self, y: NDArray[Any], **parameters: NDArray[Any]) -> NDArray[np.float64]:
+        """Return P(Y <= y) of every element."""
+        return self._each(lambda family, at, own: family.cdf(at, **own), y, parameters)
+
+    def log_density(self, y: NDArray[Any], **parameters: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the log density of every element."""
+        return self._each(lambda family, at, own: family.log_density(at, **own), y, parameters)
+
+    def draw(self, rng: np.random.Generator, **parameters: NDArray[Any]) -> NDArray[np.float64]:
+        """Return one draw for every element."""
+        return self._each(
+            lambda family, at, own: np.broadcast_to(family.draw(rng, **own), np.shape(at)), None, parameters
+        )
+
+    def _each(
+        self,
+        function: Callable[[Family, Any, dict[str, NDArray[Any]]], Any],
+        y: NDArray[Any] | None,
+        parameters: dict[str, NDArray[Any]],
+    ) -> NDArray[np.float64]:
+        which = parameters[WHICH]
+        arrays = {name: array for name, array in parameters.items() if name != WHICH}
+        seen = () if y is None else np.shape(y)
+        shape = np.broadcast_shapes(which.shape, *(np.shape(a) for a in arrays.values()), seen)
+        which = np.broadcast_to(which, shape)
+        whole = {name: np.broadcast_to(array, shape) for name, array in arrays.items()}
+        at = np.zeros(shape) if y is None else np.broadcast_to(y, shape)
+        out = np.empty(shape)
+        for position, family in enumerate(self.families):
+            mine = which == position
+            own = {name: whole[slot(i)][mine] for i, name in enumerate(family.predicted)}
+            own |= {name: whole[name][mine] for name in family.given}
+            out[mine] = function(family, at[mine], own)
+        return out

@@ -1,0 +1,106 @@
+"""The density of any families: equal to the kernels' for Normal experts, exact in its derivatives for the others."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import bayes_moe as bm
+from bayes_moe.binding.bind import TARGET_SCALES, bind
+from bayes_moe.binding.general import GeneralDensity
+from bayes_moe.binding.outcomes import Outcomes
+from bayes_moe.data import read_training
+from tests.cases import CASES, bound, some_points
+
+
+def general(name: str) -> GeneralDensity:
+    found = bound(CASES[name])
+    d = found.density
+    outcomes = Outcomes(d.y, d.weights, {}, None, float(np.log(d.design.scaling.y_scale)))
+    return GeneralDensity(d.design, d.parameters, found.groups, d.table, outcomes)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_normal_experts_have_one_density(name: str) -> None:
+    fast, slow = bound(CASES[name]).density, general(name)
+    for q in some_points(CASES[name], 2, seed=5):
+        value, gradient = fast.logp_and_gradient(q)
+        found, slope = slow.logp_and_gradient(q)
+        assert found == pytest.approx(value, rel=1e-12)
+        np.testing.assert_allclose(slope, gradient, rtol=1e-9, atol=1e-10 * (1 + np.abs(gradient).max()))
+        hessian = fast.hessian(q)
+        np.testing.assert_allclose(slow.hessian(q), hessian, rtol=1e-8, atol=1e-9 * (1 + np.abs(hessian).max()))
+        for mine, others in zip(slow.by_row(q), fast.by_row(q), strict=True):
+            np.testing.assert_allclose(mine, others, rtol=1e-9, atol=1e-12)
+        start = slow.e_step(q)
+        assert start.log_posterior == pytest.approx(value, rel=1e-12)
+        np.testing.assert_allclose(start.gradient, gradient, rtol=1e-9, atol=1e-10 * (1 + np.abs(gradient).max()))
+
+
+def target(family: bm.families.Family, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    level = np.where(rng.random(len(x)) < 0.5, x, -0.5 * x)
+    if family.support is bm.families.Support.REAL:
+        return 3.0 + 2.0 * level + rng.normal(size=len(x))
+    if family.support is bm.families.Support.POSITIVE:
+        return np.exp(0.5 * level + 0.3 * rng.normal(size=len(x)))
+    if family.support is bm.families.Support.UNIT:
+        return 1.0 / (1.0 + np.exp(-level - rng.normal(size=len(x))))
+    if family.support is bm.families.Support.BINARY:
+        return (rng.random(len(x)) < 1.0 / (1.0 + np.exp(-2.0 * level))).astype(float)
+    return rng.poisson(np.exp(1.0 + 0.5 * level)).astype(float)
+
+
+FAMILIES = [
+    bm.StudentT(),
+    bm.SkewNormal(),
+    bm.LogNormal(),
+    bm.Gamma(),
+    bm.Weibull(),
+    bm.Beta(),
+    bm.Poisson(),
+    bm.NegativeBinomial(),
+    bm.ZeroInflated(),
+    bm.Bernoulli(),
+]
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: type(family).__name__)
+def test_derivatives_and_em(family: bm.families.Family) -> None:
+    rng = np.random.default_rng(7)
+    x = rng.normal(size=(60, 1))
+    model = bm.MixtureOfExperts([bm.Expert(family)] * 2)
+    data = read_training(x, target(family, x[:, 0], rng), experts=2, parameters=0, target=TARGET_SCALES[model.closure])
+    density = bind(model, data).density
+    assert isinstance(density, GeneralDensity)
+    q = density.parameters.prior_loc + 0.3 * rng.normal(size=density.size)
+    steps = 1e-5 * np.eye(density.size)
+    slope = np.array([(density.logp(q + e) - density.logp(q - e)) / 2e-5 for e in steps])
+    np.testing.assert_allclose(density.gradient(q), slope, rtol=1e-5, atol=1e-5)
+    curved = np.array([(density.gradient(q + e) - density.gradient(q - e)) / 2e-5 for e in steps])
+    np.testing.assert_allclose(density.hessian(q), curved, rtol=1e-4, atol=1e-4)
+    outcome = bm.EM(seed=1, starts=8).run(density)
+    assert outcome.status.converged
+    assert outcome.facts["decrement"] <= 1e-6
+
+
+def test_families_of_one_kind_mix_and_predict() -> None:
+    data = bm.datasets.two_lines(150, seed=2)
+    model = bm.MixtureOfExperts([bm.Expert(bm.Normal()), bm.Expert(bm.StudentT())])
+    fit = bm.fit(model, data.X, data.y, bm.EM(seed=1, starts=12), progress=False)
+    samples = fit.sample(data.X[:4], draws=40_000, seed=3).values
+    error = 5.0 * samples.std(axis=0) / np.sqrt(len(samples))
+    assert np.all(np.abs(samples.mean(axis=0) - fit.predict(data.X[:4]).values) < error)
+    middle = fit.quantile(data.X[:4], 0.5).values
+    np.testing.assert_allclose(fit.cdf(data.X[:4], middle).values, 0.5, atol=1e-8)
+    assert fit.log_likelihood == pytest.approx(float(fit.log_density(data.X, data.y).sum()), rel=1e-9)
+
+
+@pytest.mark.parametrize("family", [bm.Categorical(), bm.Ordinal(), bm.MvNormal()])
+def test_families_of_several_numbers_are_refused(family: bm.families.Family) -> None:
+    with pytest.raises(bm.SpecError, match="not fitted in this version"):
+        bm.fit(bm.MixtureOfExperts([bm.Expert(family)] * 2), np.eye(8)[:, :1], np.arange(8) % 2, progress=False)
+
+
+def test_mixed_supports_are_refused() -> None:
+    with pytest.raises(bm.SpecError, match="expected experts for one kind of target, got Normal"):
+        bm.MixtureOfExperts([bm.Expert(bm.Normal()), bm.Expert(bm.Poisson())])
