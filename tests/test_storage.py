@@ -194,6 +194,7 @@ def test_a_loaded_fit_can_be_fitted_again_from(fit: bm.Fit, path: Path) -> None:
     assert again.log_posterior == pytest.approx(fit.log_posterior, rel=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore::bayes_moe.FitWarning")  # five draws say nothing about an approximation
 @pytest.mark.parametrize("seed", [np.random.default_rng(7), np.random.SeedSequence(7)], ids=["generator", "sequence"])
 def test_the_seed_that_was_used_is_kept(seed: Any, tmp_path: Path) -> None:
     first = fitted(bm.MixtureOfExperts(2), bm.Laplace(draws=5, starts=1, seed=seed))

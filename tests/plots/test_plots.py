@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -29,6 +30,15 @@ COLUMNS = ["age", "dose", "weight"]
 Plot = Callable[..., Axes]
 
 
+def _approximate(em: bm.Fit, engine: bm.Laplace) -> bm.Fit:
+    data = em.data
+    X = pd.DataFrame(np.asarray(data.table.values), columns=list(data.table.names))
+    y = pd.Series(data.y, name=data.y_name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bm.FitWarning)  # how good the approximation is does not matter here
+        return bm.fit(em.model, X, y, engine, start=em, progress=False)
+
+
 @pytest.fixture(scope="module")
 def em() -> bm.Fit:
     """Return an EM fit of motorcycle data, with one covariate and names that a user would give."""
@@ -48,9 +58,7 @@ def em3() -> bm.Fit:
 @pytest.fixture(scope="module")
 def posterior(em: bm.Fit) -> bm.Fit:
     """Return draws from a posterior, by Laplace's approximation."""
-    data = em.data
-    X, y = pd.DataFrame(data.table.values, columns=list(data.table.names)), pd.Series(data.y, name=data.y_name)
-    return bm.fit(em.model, X, y, bm.Laplace(draws=120, seed=1), start=em, progress=False)
+    return _approximate(em, bm.Laplace(draws=120, seed=1))
 
 
 @pytest.fixture(params=["em", "em3", "posterior"])
@@ -287,8 +295,7 @@ def test_the_heat_map_holds_nearly_all_probability(em: bm.Fit) -> None:
 
 
 def test_the_heat_map_of_many_draws_averages_some(em: bm.Fit) -> None:
-    X = pd.DataFrame(np.asarray(em.data.table.values), columns=list(em.data.table.names))
-    many = bm.fit(em.model, X, em.data.y, bm.Laplace(draws=700, seed=2), start=em, progress=False)
+    many = _approximate(em, bm.Laplace(draws=700, seed=2))
     (mesh,) = drawn(bm.plots.density(many), QuadMesh)
     values, y = np.asarray(mesh.get_array()), mesh.get_coordinates()[:, 0, 1]
     path = along(many, None, points=values.shape[1])
