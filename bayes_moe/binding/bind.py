@@ -15,10 +15,11 @@ from ..families import Closure, Family, Normal, Support
 from ..gates import EqualGate, SoftmaxGate
 from ..mixture import MixtureOfExperts
 from ..scaling import TargetScale
+from .chunks import Group
 from .density import MixtureDensity
 from .design import Design, make_design
 from .extras import Extras, extra_columns, make_extras
-from .general import GeneralDensity, Group
+from .general import GeneralDensity
 from .outcomes import Outcomes
 from .parameters import Parameters, make_parameters
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ..families import Family, Role
+from ..families import Role
 from ..log_density import Expectation, Funnel, Scene
+from .chunks import Chunk, Group, pulled, row_curvature
 from .describe import user_coefficients
 from .design import Design
 from .general_steps import Sums, maximise, settle
@@ -26,66 +27,6 @@ _CHUNK = 4096
 _LABEL_ROUNDS = 12
 _HALVINGS = 6
 _NARROW = 0.01  # share of the largest sigma below which an expert counts as collapsed
-
-
-@dataclass(frozen=True, eq=False)
-class Group:
-    """Experts of one family, evaluated side by side.
-
-    Parameters
-    ----------
-    family
-        Their family.
-    experts
-        (k,) their positions.
-    rows
-        (m, k) rows of the coefficients that hold their linear predictors.
-    """
-
-    family: Family
-    experts: np.ndarray
-    rows: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class Chunk:
-    """Some rows under one vector.
-
-    Parameters
-    ----------
-    table, gate_table, weights
-        (n, P) design, the gate's (n, W) columns of it and (n,) weights of the rows.
-    eta
-        (n, R) linear predictors.
-    log_weights, log_density
-        (n, K) of gate and experts, in the unit of standardised y.
-    slopes
-        (n, R) derivative of every expert's log density in each of its own linear predictors; 0 for the gate's.
-    bends
-        Per group (m, m, n, k) second derivatives, or None.
-    """
-
-    table: np.ndarray
-    gate_table: np.ndarray
-    weights: np.ndarray
-    eta: np.ndarray
-    log_weights: np.ndarray
-    log_density: np.ndarray
-    slopes: np.ndarray
-    bends: tuple[np.ndarray | None, ...]
-
-    @cached_property
-    def mixed(self) -> tuple[np.ndarray, np.ndarray]:
-        """Log density (n,) and responsibilities (n, K); a row that no expert can explain has -inf and zeros."""
-        joint = self.log_weights + self.log_density
-        top = joint.max(axis=1, keepdims=True)
-        safe = np.where(np.isfinite(top), top, 0.0)
-        shares = np.exp(joint - safe)
-        total = shares.sum(axis=1, keepdims=True)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            value = (safe + np.log(total))[:, 0]
-            responsibilities = np.where(total == 0, 0.0, shares / total)
-        return value, responsibilities
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,20 +141,11 @@ class GeneralDensity:
         for chunk in self.chunks(q):
             log_density, responsibilities = chunk.mixed
             value += float(chunk.weights @ log_density)
-            scores += self._pulled(chunk, responsibilities * chunk.weights[:, None]).T @ chunk.table
+            scores += (
+                pulled(chunk, responsibilities * chunk.weights[:, None], self.parameters.gate, self.groups).T
+                @ chunk.table
+            )
         return self._with_prior(q, value, scores)
-
-    def _pulled(self, chunk: Chunk, mass: np.ndarray) -> np.ndarray:
-        """Return the gradient (n, R) of Σ_k mass_k (log weight_k + log density_k) in the linear predictors."""
-        gate = self.parameters.gate
-        out = np.zeros_like(chunk.eta)
-        out[:, : gate.predictors] = gate.pull(chunk.eta[:, : gate.predictors], mass)
-        for group in self.groups:
-            for rows in group.rows:
-                # an impossible expert has no mass, whatever its slope
-                own = mass[:, group.experts]
-                out[:, rows] = np.where(own > 0, own * chunk.slopes[:, rows], 0.0)
-        return out
 
     def _with_prior(self, q: np.ndarray, value: float, scores: np.ndarray) -> tuple[float, np.ndarray]:
         z = (q - self.parameters.prior_loc) / self.parameters.prior_scale
@@ -234,8 +166,8 @@ class GeneralDensity:
         for chunk in self.chunks(q, bends=True):
             responsibilities = chunk.mixed[1]
             mass = responsibilities * chunk.weights[:, None]
-            scores += self._pulled(chunk, mass).T @ chunk.table
-            curvature = self._row_curvature(chunk, responsibilities)[:, used][:, :, used]
+            scores += pulled(chunk, mass, self.parameters.gate, self.groups).T @ chunk.table
+            curvature = row_curvature(chunk, responsibilities, self.parameters.gate, self.groups)[:, used][:, :, used]
             for a in range(len(used)):
                 for b in range(a, len(used)):
                     weight = chunk.weights * curvature[:, a, b]
@@ -249,32 +181,6 @@ class GeneralDensity:
         out = jacobian.T @ inner @ jacobian + self.parameters.curvature(q, scores)
         out -= np.diag(1.0 / self.parameters.prior_scale**2)
         return np.asarray(0.5 * (out + out.T))
-
-    def _row_curvature(self, chunk: Chunk, responsibilities: np.ndarray) -> np.ndarray:
-        """Return the Hessian (n, R, R) of every row's log density in its linear predictors.
-
-        With s_k the gradient and H_k the Hessian of log weight plus log density of expert k it is
-        ``Σ r_k (H_k + s_k s_k') - (Σ r_k s_k)(Σ r_k s_k)'``.
-        """
-        gate, n = self.parameters.gate, len(chunk.table)
-        size, ahead = chunk.eta.shape[1], gate.predictors
-        eta = chunk.eta[:, :ahead]
-        single = np.zeros((n, self.experts, size))
-        single[:, :, :ahead] = gate.slopes(eta)
-        out = np.zeros((n, size, size))
-        out[:, :ahead, :ahead] = gate.bend(eta, responsibilities)
-        for group, bends in zip(self.groups, chunk.bends, strict=True):
-            for i, expert in enumerate(group.experts):
-                r = responsibilities[:, expert]
-                rows = group.rows[:, i]
-                single[:, expert, rows] = np.where(r[:, None] > 0, chunk.slopes[:, rows], 0.0)
-                if bends is not None:
-                    own = np.where(r > 0, r * bends[:, :, :, i], 0.0)
-                    out[:, rows[:, None], rows[None, :]] += own.transpose(2, 0, 1)
-        mean = np.einsum("nk,nkr->nr", responsibilities, single)
-        out += np.einsum("nk,nkr,nks->nrs", responsibilities, single, single, optimize=True)
-        out -= mean[:, :, None] * mean[:, None, :]
-        return out
 
     def expand(self, q: np.ndarray) -> dict[str, np.ndarray]:
         return user_coefficients(self.parameters, self.design, q)
@@ -303,7 +209,9 @@ class GeneralDensity:
             if given is not None:
                 joint = chunk.log_weights + chunk.log_density
                 value += float(np.sum(np.where(mass > 0, mass * joint, 0.0)))
-            sums.add(chunk, mass, self._pulled(chunk, mass), self.parameters.gate, self.groups)
+            sums.add(
+                chunk, mass, pulled(chunk, mass, self.parameters.gate, self.groups), self.parameters.gate, self.groups
+            )
         log_posterior, gradient = self._with_prior(q, value, sums.scores)
         return Expectation(q, log_posterior, gradient, sums.sizes, sums)
 
@@ -321,21 +229,10 @@ class GeneralDensity:
         gone = expectation.sizes <= needed
         coefficients = self.parameters.coefficients(expectation.q)
         for group in self.groups:
-            for row, parameter in self._scales(group):
+            for row in _scales(group):
                 log_scale = coefficients[row, 0]
                 gone[group.experts] |= log_scale < log_scale.max() + np.log(_NARROW)
-                del parameter
         return tuple(int(expert) for expert in np.flatnonzero(gone))
-
-    def _scales(self, group: Group) -> Iterator[tuple[np.ndarray, str]]:
-        """Yield rows of the coefficients that hold log standard deviations of a group, not log means."""
-        location = any(parameter.role is Role.LOCATION for parameter in group.family.parameters)
-        slot = 0
-        for parameter in group.family.parameters:
-            for name in parameter.columns:
-                if location and parameter.role is Role.LOG_SCALE:
-                    yield group.rows[slot], name
-                slot += 1
 
     def thinned(self, rows: np.ndarray) -> GeneralDensity:
         seen = self.outcomes.at(rows)
@@ -376,3 +273,14 @@ class GeneralDensity:
 
     def expected(self, q: np.ndarray, responsibilities: np.ndarray) -> float:
         return self._sums(q, responsibilities).log_posterior
+
+
+def _scales(group: Group) -> Iterator[np.ndarray]:
+    """Yield rows of the coefficients that hold log standard deviations of a group, not log means."""
+    location = any(parameter.role is Role.LOCATION for parameter in group.family.parameters)
+    slot = 0
+    for parameter in group.family.parameters:
+        for _ in parameter.columns:
+            if location and parameter.role is Role.LOG_SCALE:
+                yield group.rows[slot]
+            slot += 1

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..gates import BoundGate
+from .chunks import Chunk, Group
 from .parameters import Parameters
-
-if TYPE_CHECKING:
-    from .general import Chunk, Group
 
 _LONGEST = 4.0
 _FLATTEST = 1e-8  # share of the largest curvature that a direction has at least

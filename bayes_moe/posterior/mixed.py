@@ -34,26 +34,26 @@ class Mixed:
     def __init__(self, families: Sequence[Family]) -> None:
         self.families = tuple(families)
 
-    def mean(self, **parameters: NDArray[Any]) -> NDArray[np.float64]:
+    def mean(self, **predicted: NDArray[Any]) -> NDArray[np.float64]:
         """Return the mean of every element."""
-        return self._each(lambda family, _, own: family.mean(**own), None, parameters)
+        return self._each(lambda family, _, own: family.mean(**own), None, predicted)
 
-    def variance(self, **parameters: NDArray[Any]) -> NDArray[np.float64]:
+    def variance(self, **predicted: NDArray[Any]) -> NDArray[np.float64]:
         """Return the variance of every element."""
-        return self._each(lambda family, _, own: family.variance(**own), None, parameters)
+        return self._each(lambda family, _, own: family.variance(**own), None, predicted)
 
-    def cdf(self, y: NDArray[Any], **parameters: NDArray[Any]) -> NDArray[np.float64]:
+    def cdf(self, y: NDArray[Any], **predicted: NDArray[Any]) -> NDArray[np.float64]:
         """Return P(Y <= y) of every element."""
-        return self._each(lambda family, at, own: family.cdf(at, **own), y, parameters)
+        return self._each(lambda family, at, own: family.cdf(at, **own), y, predicted)
 
-    def log_density(self, y: NDArray[Any], **parameters: NDArray[Any]) -> NDArray[np.float64]:
+    def log_density(self, y: NDArray[Any], **predicted: NDArray[Any]) -> NDArray[np.float64]:
         """Return the log density of every element."""
-        return self._each(lambda family, at, own: family.log_density(at, **own), y, parameters)
+        return self._each(lambda family, at, own: family.log_density(at, **own), y, predicted)
 
-    def draw(self, rng: np.random.Generator, **parameters: NDArray[Any]) -> NDArray[np.float64]:
+    def draw(self, rng: np.random.Generator, **predicted: NDArray[Any]) -> NDArray[np.float64]:
         """Return one draw for every element."""
         return self._each(
-            lambda family, at, own: np.broadcast_to(family.draw(rng, **own), np.shape(at)), None, parameters
+            lambda family, at, own: np.broadcast_to(family.draw(rng, **own), np.shape(at)), None, predicted
         )
 
     def _each(
