@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ import numpy as np
 from ..data import Data
 from ..errors import SpecError
 from ..families import Closure, Family, Normal, Support
+from ..families.binomial import check_trials
 from ..gates import EqualGate, SoftmaxGate
 from ..mixture import MixtureOfExperts
 from ..scaling import TargetScale
@@ -102,7 +103,18 @@ class Bound:
         return normal and gated and not self.extras.offsets
 
     def pymc_model(self) -> pm.Model:
-        """Return the same posterior as an ordinary PyMC model."""
+        """Return the same posterior as an ordinary PyMC model.
+
+        Raises
+        ------
+        SpecError
+            If experts are of several families, or a row brings more than X and y to its density.
+        """
+        if len(self.groups) > 1 or self.extras.given or self.extras.offsets:
+            raise SpecError(
+                "bm.build: expected experts of one family without trials, exposures and offsets, got "
+                f"{[type(group.family).__name__ for group in self.groups]} → bm.fit takes them; build one family"
+            )
         from .model import build_model
 
         return build_model(self.met, self.design, self.parameters, self.data)
@@ -134,11 +146,26 @@ def bind(model: MixtureOfExperts, data: Data) -> Bound:
         dropped=data.dropped,
         reserved=extra_columns(met),
     )
-    standard = scaling.standardise_y(y)
-    centres: list[Mapping[str, float]] = [expert.family.centre(standard, weights) for expert, _ in met.blocks]
+    raw = np.asarray(data.table.values)[counted]
+    centres = [
+        _centre(expert.family, scaling.standardise_y(y), weights, raw, data.table.names) for expert, _ in met.blocks
+    ]
     parameters = make_parameters(met, design, centres)
     extras = make_extras(met, data.table.names, parameters, data.scaling.y_scale)
     return Bound(model, met, data, design, parameters, extras)
+
+
+def _centre(
+    family: Family, y: np.ndarray, weights: np.ndarray, table: np.ndarray, names: Sequence[str]
+) -> Mapping[str, float]:
+    """Return where default priors of intercepts lie: by rates and shares, where rows have exposures or trials."""
+    column = getattr(family, "exposure", None) or family.given.get("trials")
+    if column is None or column not in names:  # a name that is not there is refused with the extras
+        return family.centre(y, weights)
+    size = table[:, list(names).index(column)]
+    if "trials" in family.given:
+        check_trials(y, size)
+    return family.centre(y / size, weights * size)
 
 
 def _refuse_several(model: MixtureOfExperts) -> None:
