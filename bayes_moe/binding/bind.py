@@ -160,8 +160,10 @@ def _centre(
 ) -> Mapping[str, float]:
     """Return where default priors of intercepts lie: by rates and shares, where rows have exposures or trials."""
     column = getattr(family, "exposure", None) or family.given.get("trials")
-    if column is None or column not in names:  # a name that is not there is refused with the extras
+    if column is None:
         return family.centre(y, weights)
+    if column not in names:  # refused with the extras, in their words
+        return {}
     size = table[:, list(names).index(column)]
     if "trials" in family.given:
         check_trials(y, size)
