@@ -40,7 +40,7 @@ def held_out_scores(model: bm.MixtureOfExperts, X: pd.DataFrame, y: pd.Series, f
     fold = np.arange(len(y)) % folds
     rows = []
     for held_out in (fold == f for f in range(folds)):
-        fit = bm.fit(model, X[~held_out], y[~held_out], bm.Laplace(seed=SEED, starts=32), progress=False)
+        fit = bm.fit(model, X[~held_out], y[~held_out], bm.NUTS(seed=SEED), progress=False)
         new = X[held_out], y[held_out]
         scores = {"mean log density": fit.log_density(*new).values}
         for prob in (0.5, 0.9):
@@ -90,7 +90,7 @@ def main(out: Path) -> None:
     comparison = bm.compare({**posteriors, "one expert": straight_line})
     print(f"\nLeave-one-out comparison\n{comparison.to_string()}")
     print("Rows with k̂ above its limit: importance sampling cannot stand in for refitting, do not rely on that elpd.")
-    print(f"\nRows held out, five folds, {len(em.model.experts)} experts by Laplace")
+    print(f"\nRows held out, five folds, {len(em.model.experts)} experts by NUTS")
     print(held_out_scores(em.model, X, y).round(3).to_string())
 
     draw(out, em, posteriors)
