@@ -23,7 +23,7 @@ from scipy.stats import kstest, laplace, norm
 from bayes_moe import Constant as ConstantPredictor
 from bayes_moe import EqualGate, Expert, Linear, MixtureOfExperts, Normal, Polynomial, SoftmaxGate, priors
 from bayes_moe.binding.graph_density import FAST_START, GraphDensity
-from bayes_moe.families import Family
+from bayes_moe.families import Closure, Family, Support
 from tests.cases import CASES, Case, bound, simulated, some_points
 from tests.oracle import Oracle
 
@@ -364,6 +364,14 @@ def test_model_graph() -> None:
 @dataclass(frozen=True)
 class Laplace(Family):
     """A family that the package does not know; scale e^log_sigma."""
+
+    @property
+    def support(self) -> Support:
+        return Support.REAL
+
+    @property
+    def closure(self) -> Closure:
+        return Closure.AFFINE
 
     @property
     def parameters(self) -> tuple[Any, ...]:
