@@ -17,16 +17,7 @@ import xarray as xr
 import bayes_moe as bm
 from bayes_moe.binding.bind import Bound
 from bayes_moe.inference.em import EM
-
-N = 60
-DATA = bm.datasets.two_lines(N, seed=3)
-X, Y = DATA.X, DATA.y
-TWO = bm.MixtureOfExperts(2)
-QUICK = bm.EM(starts=2, seed=0)
-
-
-def fit(model: Any = TWO, x: Any = X, y: Any = Y, engine: Any = QUICK, **options: Any) -> bm.Fit:
-    return bm.fit(model, x, y, engine, **({"progress": False} | options))
+from tests.fits import TWO, N, X, Y, fit
 
 
 def changed(array: np.ndarray, where: Any, value: Any) -> np.ndarray:
@@ -335,7 +326,7 @@ def test_an_interrupted_fit_says_so(interrupt_after: Callable[[int], None]) -> N
     interrupt_after(1)
     with pytest.warns(bm.FitWarning, match=r"^Interrupted: ") as caught:
         result = fit(engine=bm.EM(starts=6, seed=0))
-    assert "test_fitting" in caught[0].filename
+    assert caught[0].filename.endswith("fits.py")
     assert not result.status.converged
     assert result.status.sentence.startswith("Interrupted: what was finished is here, nothing more.")
     assert result.idata["fit"].attrs["converged"] == 0

@@ -13,17 +13,8 @@ from scipy.stats import norm
 
 import bayes_moe as bm
 from tests.cases import Case
+from tests.fits import QUICK, TWO, N, X, Y, fit
 from tests.oracle import Oracle
-
-N = 60
-DATA = bm.datasets.two_lines(N, seed=3)
-X, Y = DATA.X, DATA.y
-TWO = bm.MixtureOfExperts(2)
-QUICK = bm.EM(starts=2, seed=0)
-
-
-def fit(model: Any = TWO, x: Any = X, y: Any = Y, engine: Any = QUICK, **options: Any) -> bm.Fit:
-    return bm.fit(model, x, y, engine, **({"progress": False} | options))
 
 
 @pytest.fixture(scope="module")
