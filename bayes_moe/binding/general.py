@@ -117,7 +117,7 @@ class GeneralDensity:
     def _terms(self) -> tuple[Any, ...]:
         from ..graph.terms import terms_function  # PyTensor: what `import bayes_moe` does not pay
 
-        return tuple(terms_function(group.family) for group in self.groups)
+        return tuple(terms_function(group.family, vector=self.outcomes.y.ndim == 2) for group in self.groups)
 
     # -- log density -------------------------------------------------------------------------------------------
 

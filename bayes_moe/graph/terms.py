@@ -51,14 +51,14 @@ class TermsFunction:
         The graph function.
     predicted, given
         How many linear predictors and further columns it takes.
-    outputs
-        Number of outputs of y, or None where y is one number.
+    vector
+        Whether y is several numbers a row.
     mode
         How PyTensor compiles.
     """
 
-    def __init__(self, logpdf: LogPdf, predicted: int, given: int, outputs: int | None, mode: Mode) -> None:
-        y = pt.tensor("y", dtype="float64", shape=(None, 1) if outputs is None else (None, 1, None))
+    def __init__(self, logpdf: LogPdf, predicted: int, given: int, *, vector: bool, mode: Mode) -> None:
+        y = pt.tensor("y", dtype="float64", shape=(None, 1, None) if vector else (None, 1))
         etas = [pt.dmatrix(f"eta_{i}") for i in range(predicted)]
         columns = [pt.tensor(f"given_{i}", dtype="float64", shape=(None, 1)) for i in range(given)]
         value = logpdf(y, *etas, *columns) + sum((0.0 * eta for eta in etas), pt.zeros((1, 1)))
@@ -101,7 +101,6 @@ def _derivatives(value: TensorVariable, etas: Sequence[TensorVariable]) -> list[
 
 
 @lru_cache(maxsize=64)
-def terms_function(family: Any, mode: Mode = PLAIN) -> TermsFunction:
+def terms_function(family: Any, *, vector: bool, mode: Mode = PLAIN) -> TermsFunction:
     """Return the compiled terms of a family, compiled once in a process."""
-    outputs = getattr(family, "outputs", None)
-    return TermsFunction(family.logpdf, len(family.predicted), len(family.given), outputs, mode)
+    return TermsFunction(family.logpdf, len(family.predicted), len(family.given), vector=vector, mode=mode)
