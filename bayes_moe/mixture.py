@@ -74,7 +74,9 @@ class MixtureOfExperts:
         """Return the same mixture with another family, of the same parameters, for every expert."""
         pairs = zip(self.experts, families, strict=True)
         return MixtureOfExperts(
-            [Expert(family, **expert.predictors) for expert, family in pairs], self.gate, self.features
+            [expert if family == expert.family else expert.with_family(family) for expert, family in pairs],
+            self.gate,
+            self.features,
         )
 
     @property
@@ -92,9 +94,9 @@ class MixtureOfExperts:
 
 
 def _refuse_mixed_supports(experts: Sequence[Expert]) -> None:
-    supports = {expert.family.support: type(expert.family).__name__ for expert in experts}
-    if len(supports) > 1:
-        (first, one), (second, other) = list(supports.items())[:2]
+    kinds = {(expert.family.support, expert.family.supports): type(expert.family).__name__ for expert in experts}
+    if len(kinds) > 1:
+        ((first, _), one), ((second, _), other) = list(kinds.items())[:2]
         raise SpecError(
             f"MixtureOfExperts.experts: expected experts for one kind of target, got {one} ({first.value}) and {other} "
             f"({second.value}) → a density and a probability, or densities on different ranges, cannot be weighed "

@@ -225,7 +225,7 @@ def _label(value: Any, row: int) -> Label | None:
 
 def _declared(source: Any) -> tuple[tuple[Label, ...], bool] | None:
     """Return the categories that a categorical column declares, and whether they are in an order."""
-    kind = getattr(source, "dtype", None)
+    kind: Any = getattr(source, "dtype", None)
     if str(kind) != "category" or not hasattr(kind, "categories"):
         return None
     labels = [_label(value, 0) for value in kind.categories.tolist()]
@@ -263,8 +263,9 @@ def _levels(found: set[Label], declared: tuple[tuple[Label, ...], bool] | None, 
         return declared[0]
     numbers = [label for label in found if not isinstance(label, str)]
     if len(numbers) < len(found):
+        shown = listed(map(repr, sorted(map(str, found))))
         raise InputError(
-            f"y: expected levels in a known order for bm.{target.owner}, got text {listed(map(repr, sorted(map(str, found))))} "
+            f"y: expected levels in a known order for bm.{target.owner}, got text {shown} "
             "→ name them, lowest first: bm.Ordinal(levels=(...)), or pass an ordered categorical column"
         )
     order = sorted(numbers, key=float)
@@ -279,14 +280,16 @@ def _levels(found: set[Label], declared: tuple[tuple[Label, ...], bool] | None, 
 
 
 def _codes(labels: list[Label | None], classes: tuple[Label, ...], expected: str) -> FloatArray:
+    by_value = {label: float(code) for code, label in enumerate(classes)}  # in which True is 1
     by_text = {str(label): float(code) for code, label in enumerate(classes)}
-    out = np.array([np.nan if label is None else by_text.get(str(label), -1.0) for label in labels])
+    found = [np.nan if v is None else by_value.get(v, by_text.get(str(v), -1.0)) for v in labels]
+    out = np.array(found, dtype=np.float64)
     bad = out == -1.0
     if bad.any():
         others = sorted({str(label) for label, wrong in zip(labels, bad, strict=True) if wrong})
         raise InputError(
-            f"y: expected {expected}, one of {listed(repr(str(c)) for c in classes)}, got "
-            f"{listed(map(repr, others))} ({rows_text(bad)}){nearest(others[0], map(str, classes))} → correct these rows"
+            f"y: expected {expected}, one of {listed(repr(str(c)) for c in classes)}, got {listed(map(repr, others))} "
+            f"({rows_text(bad)}){nearest(others[0], map(str, classes))} → correct these rows"
         )
     return out
 

@@ -96,6 +96,7 @@ SLOW = (
     "bayes_moe.binding.posterior_kernel",
     "bayes_moe.inference.chart_kernel",
     "bayes_moe.binding.model",
+    "bayes_moe.binding.observed",
     "bayes_moe.container.survey",
 )
 # `**` only where the keys are the names of a distribution's parameters.

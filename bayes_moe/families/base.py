@@ -188,8 +188,11 @@ class Family(ABC):
         del y, weights
         return self
 
-    def standardised(self, center: float, scale: float) -> Family:
-        """Return the family for (y - center) / scale: only families that hold numbers in units of y change."""
+    def standardised(self, center: Any, scale: Any) -> Family:
+        """Return the family for (y - center) / scale: only families that hold numbers in units of y change.
+
+        Both are numbers, or one number per output.
+        """
         del center, scale
         return self
 

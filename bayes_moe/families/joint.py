@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
@@ -125,10 +125,12 @@ class Joint(Family):
         return Joint(tuple((name, change(family, i)) for i, (name, family) in enumerate(self.parts)))
 
     def centre(self, y: np.ndarray, weights: np.ndarray) -> Mapping[str, float]:
-        found: dict[str, float] = {}
-        for i, (name, family) in enumerate(self.parts):
-            found |= {_prefixed(name, key): at for key, at in family.centre(y[:, i], weights).items()}
-        return found
+        return self.prefixed([family.centre(y[:, i], weights) for i, family in enumerate(self.families)])
+
+    def prefixed(self, found: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
+        """Return what was found for the linear predictors of every part under their names in the whole."""
+        pairs = zip(self.parts, found, strict=True)
+        return {_prefixed(name, key): at for (name, _), inner in pairs for key, at in inner.items()}
 
     def logpdf(self, y: Any, *predicted: Any) -> Any:
         total: Any = 0.0

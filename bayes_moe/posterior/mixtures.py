@@ -12,7 +12,7 @@ Quantiles are in `bayes_moe.posterior.quantiles`, samples in `bayes_moe.posterio
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any, NamedTuple, Protocol
 
@@ -108,6 +108,12 @@ class MixtureDraws:
                 raise InputError(f"{name}: expected at least {least}, got {getattr(self, name)}")
 
 
+def marginal(m: MixtureDraws, output: int) -> MixtureDraws:
+    """Return the mixture of one output among several."""
+    family: Any = m.family
+    return replace(m, family=family.marginal(output))
+
+
 class Piece(NamedTuple):
     """A small part of a mixture: which rows and draws, their log gates and parameters (s, r, K)."""
 
@@ -185,9 +191,9 @@ def _over_experts(values: Floats) -> Floats:
 
 
 def outcomes(m: MixtureDraws, y: ArrayLike) -> Floats:
-    """Return y as a float array of shape (n,), or raise `InputError`."""
+    """Return y as a float array of shape (n,) or (n, outputs), or raise `InputError`."""
     array = np.asarray(y, dtype=np.float64)
-    if array.shape != (m.rows,):
+    if array.ndim not in (1, 2) or array.shape[0] != m.rows:
         raise InputError(
             f"y: expected shape ({m.rows},), one value per row of X, got {array.shape} → pass as many values as rows"
         )

@@ -183,8 +183,8 @@ def check(saved: SavedFit) -> None:
         Naming the array.
     """
     data, outcome, labels = saved.data, saved.outcome, saved.labels
-    rows, columns = data.y.size, len(data.table.names)
-    _shaped("data.y", data.y, (rows,))
+    rows, columns = len(data.y), len(data.table.names)
+    _shaped("data.y", data.y, (rows, len(data.outputs)) if data.outputs else (rows,))
     _shaped("data.table.values", data.table.values, (rows, columns))
     _shaped("data.weights", data.weights, (rows,))
     _shaped("data.rows", data.rows, (rows,))
