@@ -68,7 +68,7 @@ def user_coefficients(parameters: Parameters, design: Design, q: np.ndarray) -> 
         shaped = shaped if parameter.labels else shaped[..., 0]
         axis = shaped.ndim - (2 if parameter.labels else 1)
         if not names and parameter.logarithmic:
-            out[parameter.name] = np.asarray(np.exp(shaped.take(0, axis)))
+            out[parameter.name] = np.exp(np.asarray(shaped.take(0, axis)))
         else:
             out[f"{parameter.predicted}_intercept"] = shaped.take(0, axis)
             if names:

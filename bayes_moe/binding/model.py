@@ -98,7 +98,8 @@ def _declare(free: Free) -> TensorVariable:
         scale = np.broadcast_to(free.scale, free.value_shape)[..., :1]
         if np.all(scale == 1.0):  # everything that a gate declares
             return pm.ZeroSumNormal(free.name, dims=free.dims)
-        return pm.ZeroSumNormal(free.name, sigma=_shared(np.array(scale)), dims=free.dims)
+        sigma = pt.specify_broadcastable(_shared(np.array(scale)), scale.ndim - 1)
+        return pm.ZeroSumNormal(free.name, sigma=sigma, dims=free.dims)
     dims = free.dims or None
     loc, scale = (
         pm.Data(f"{free.name}_{word}", np.array(np.broadcast_to(values, free.shape)), dims=dims)
