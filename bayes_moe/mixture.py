@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .errors import SpecError
 from .experts import Expert
-from .families import Closure, Family
+from .families import Family
 from .gates import Gate, SoftmaxGate
 from .predictors import Predictor
 
@@ -64,11 +64,6 @@ class MixtureOfExperts:
             )
         object.__setattr__(self, "features", None)
         _refuse_mixed_supports(self.experts)
-
-    @property
-    def closure(self) -> Closure:
-        """The maps of y under which all experts' families are closed."""
-        return min((expert.family.closure for expert in self.experts), key=list(Closure)[::-1].index)
 
     def with_families(self, families: Sequence[Family]) -> MixtureOfExperts:
         """Return the same mixture with another family, of the same parameters, for every expert."""

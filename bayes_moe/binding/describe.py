@@ -47,15 +47,16 @@ def user_coefficients(parameters: Parameters, design: Design, q: np.ndarray) -> 
     """Return named parameters in the user's units from unconstrained vectors (..., size).
 
     ``mu_intercept`` (..., expert) and ``mu_slopes`` (..., expert, feature) are coefficients of the raw columns; an
-    expert that does not use a column has 0 there. ``sigma`` stands for a constant sigma, ``log_sigma_intercept`` and
-    ``log_sigma_slopes`` for one that varies. Parameters that are several numbers have their labels last.
+    expert that does not use a column has 0 there, and NaN where its family does not have the parameter. ``sigma``
+    stands for a constant sigma, ``log_sigma_intercept`` and ``log_sigma_slopes`` for one that varies. Parameters that
+    are several numbers have their labels last.
     """
     lead = q.shape[:-1]
     standardised = all_coefficients(parameters, q.reshape(-1, q.shape[-1]))
     out: dict[str, np.ndarray] = {}
     for parameter in distinct_parameters(parameters):
         names = feature_names(parameters, parameter.name)
-        full = np.zeros((len(standardised), parameters.experts, 1 + len(names), len(parameter.columns)))
+        full = np.full((len(standardised), parameters.experts, 1 + len(names), len(parameter.columns)), np.nan)
         for term in (term for term in parameters.terms if term.parameter == parameter):
             back = term.term.basis.to_user().T
             columns = [0, *(1 + names.index(name) for name in term.term.basis.names)]
@@ -63,6 +64,7 @@ def user_coefficients(parameters: Parameters, design: Design, q: np.ndarray) -> 
                 own = standardised[:, term.rows(label)[:, None], term.term.positions]
                 raw = parameter.role.to_user(own @ back, *design.scaling.unit(output))
                 for index, expert in enumerate(term.experts):
+                    full[:, expert, :, label] = 0.0
                     full[:, expert, columns, label] = raw[:, index]
         shaped = full.reshape(*lead, *full.shape[1:])
         shaped = shaped if parameter.labels else shaped[..., 0]

@@ -154,7 +154,7 @@ class GeneralDensity:
 
     def compiled(self) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
         # PyTensor's functions keep their arguments in one place: every thread needs its own
-        twin = replace(self, functions=tuple(function.copy() for function in self._terms))
+        twin = replace(self, functions=tuple(function.hurried() for function in self._terms))
         return twin.logp_and_gradient
 
     def hessian(self, q: np.ndarray) -> np.ndarray:

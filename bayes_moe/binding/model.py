@@ -229,7 +229,12 @@ class _Predictors:
             linear[:, [0, *(1 + names.index(name) for name in term.term.basis.names)]] = term.term.basis.to_user().T
             matrix = parameter.role.to_user(linear, 0.0, scale) - parameter.role.to_user(zero, 0.0, scale)
             blocks.append(self._block(term, label) @ _shared(matrix))
-        return _stacked(blocks, terms) + _shared(parameter.role.to_user(zero, center, scale))
+        found = _stacked(blocks, terms) + _shared(parameter.role.to_user(zero, center, scale))
+        own = sorted(expert for term in terms for expert in term.experts)
+        if len(own) == self.parameters.experts:
+            return found
+        everywhere = pt.full((self.experts, found.shape[1]), np.nan)  # experts of families without this parameter
+        return everywhere[_shared(np.array(own))].set(found)
 
     @staticmethod
     def _register(

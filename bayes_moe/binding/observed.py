@@ -140,9 +140,9 @@ def _draw(
     label = pm.Categorical.dist(logit_p=logits, size=size)
     drawn: TensorVariable | None = None
     for part, predicted, given in _split(parts, inputs):
-        chosen = pt.eq(label[..., None], pytensor.shared(part.experts))
-        if len(parts) == 1:
-            chosen = pt.eq(label[..., None], pt.arange(logits.shape[-1]))
+        # the graph of a draw takes no shared variables; which experts are of which family is structure
+        mine_are = pt.arange(logits.shape[-1]) if len(parts) == 1 else pt.as_tensor(part.experts)
+        chosen = pt.eq(label[..., None], mine_are)
         own = [pt.switch(chosen, values, 0.0).sum(axis=-1) for values in predicted]
         if isinstance(part.family, Normal):
             mine = pm.Normal.dist(own[0], pt.exp(own[1]))

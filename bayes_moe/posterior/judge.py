@@ -109,9 +109,12 @@ def _sizes(draws: Draws, table: np.ndarray) -> np.ndarray:
 
 
 def _fixed(posterior: xr.Dataset) -> Iterator[str]:
-    """Yield variables that hold structural zeros: slopes of columns that an expert does not use, and K = 1 gates."""
+    """Yield variables that hold structural zeros or nothing: of columns and parameters that an expert does not use.
+
+    So does the gate of one expert.
+    """
     for name, values in posterior.items():
-        if bool(((values == 0).all(("chain", "draw"))).any()):
+        if bool((((values == 0) | values.isnull()).all(("chain", "draw"))).any()):
             yield str(name)
 
 
