@@ -111,7 +111,7 @@ class Bound:
         """Return the same posterior as an ordinary PyMC model."""
         from .model import build_model
 
-        return build_model(self)
+        return build_model(self.data, self.design, self.parameters, self.groups, self.extras)
 
 
 def target_of(model: MixtureOfExperts) -> Target:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pymc as pm
@@ -30,21 +30,22 @@ from .extras import Extras
 from .observed import Part, observe
 from .parameters import Parameters
 
-if TYPE_CHECKING:
-    from .bind import Bound
 
-
-def build_model(bound: Bound) -> pm.Model:
+def build_model(
+    data: Data, design: Design, parameters: Parameters, groups: Sequence[Group], extras: Extras
+) -> pm.Model:
     """Return a model on training data as a PyMC model.
 
     The log density of a weighted row is multiplied by its weight, in PyMC's pointwise log likelihood too.
 
     Parameters
     ----------
-    bound
-        The model on its data.
+    data
+        The checked training data.
+    design, parameters, groups, extras
+        The model on them: its design columns, the layout of its free variables, its experts by family and what else
+        a row brings to its density.
     """
-    design, parameters, data, extras = bound.design, bound.parameters, bound.data, bound.extras
     scaling = design.scaling
     dims = ("obs", "output") if data.outputs else ("obs",)
     with pm.Model(coords=_coords(design, parameters, data), model=None) as built:  # no child of an open model
@@ -61,7 +62,7 @@ def build_model(bound: Bound) -> pm.Model:
                 predictors.of_group(group, columns, table),
                 [table[:, position] for name, position in extras.given if name in group.family.given],
             )
-            for group in bound.groups
+            for group in groups
         ]
         units = (_shared(scaling.y_center), _shared(scaling.y_scale))
         observe(predictors.logits(columns), parts, (*units, *weights), observed, dims)

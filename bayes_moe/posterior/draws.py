@@ -98,7 +98,14 @@ def mixture_draws(bound: Bound, coefficients: np.ndarray, table: np.ndarray) -> 
         values[WHICH] = which[None, None, :]
         return log_gate, values | {slot(i): predicted for i, predicted in enumerate(slots)}
 
-    return MixtureDraws(len(design), len(coefficients), parameters.experts, components, alone or Mixed(families))
+    return MixtureDraws(
+        len(design),
+        len(coefficients),
+        parameters.experts,
+        components,
+        alone or Mixed(families),
+        outputs=len(bound.data.outputs) or None,
+    )
 
 
 def _log_gate(gate: BoundGate, eta: np.ndarray) -> np.ndarray:

@@ -75,6 +75,9 @@ class MixtureDraws:
         for experts of different families, told apart by a parameter of their own.
     chunk_elements
         The most elements s·r·K asked of `components` at once, unless K alone is more.
+    outputs
+        Number of outputs where y is several numbers a row: then ``mean`` and the like have them on a last axis, and
+        only what is about the whole row is asked of this mixture; `marginal` is that of one output.
 
     Examples
     --------
@@ -101,6 +104,7 @@ class MixtureDraws:
     components: Callable[[slice, slice], Components]
     family: ExpertFamily
     chunk_elements: int = 2_000_000
+    outputs: int | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("rows", 0), ("draws", 1), ("experts", 1), ("chunk_elements", 1)):
@@ -111,7 +115,7 @@ class MixtureDraws:
 def marginal(m: MixtureDraws, output: int) -> MixtureDraws:
     """Return the mixture of one output among several."""
     family: Any = m.family
-    return replace(m, family=family.marginal(output))
+    return replace(m, family=family.marginal(output), outputs=None)
 
 
 class Piece(NamedTuple):
@@ -193,9 +197,10 @@ def _over_experts(values: Floats) -> Floats:
 def outcomes(m: MixtureDraws, y: ArrayLike) -> Floats:
     """Return y as a float array of shape (n,) or (n, outputs), or raise `InputError`."""
     array = np.asarray(y, dtype=np.float64)
-    if array.ndim not in (1, 2) or array.shape[0] != m.rows:
+    expected = (m.rows,) if m.outputs is None else (m.rows, m.outputs)
+    if array.shape != expected:
         raise InputError(
-            f"y: expected shape ({m.rows},), one value per row of X, got {array.shape} → pass as many values as rows"
+            f"y: expected shape {expected}, one value per row of X, got {array.shape} → pass as many values as rows"
         )
     return array
 
