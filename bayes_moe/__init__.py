@@ -47,7 +47,7 @@ from .inference.nuts import NUTS
 from .mixture import MixtureOfExperts
 from .posterior.compare import compare
 from .posterior.fit import Fit
-from .predictors import Constant, Linear, Polynomial
+from .predictors import RBF, Constant, Linear, Polynomial, Spline
 from .presets import nearly_flat
 from .scaling import Scaling
 from .storage import load
@@ -58,6 +58,7 @@ __all__ = [
     "ADVI",
     "EM",
     "NUTS",
+    "RBF",
     "BayesMoEError",
     "Bernoulli",
     "Beta",
@@ -94,6 +95,7 @@ __all__ = [
     "SkewNormal",
     "SoftmaxGate",
     "SpecError",
+    "Spline",
     "StudentT",
     "Uniform",
     "Weibull",

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from bayes_moe import (
+    RBF,
     Constant,
     EqualGate,
     Expert,
@@ -23,6 +24,7 @@ from bayes_moe import (
     Normal,
     Polynomial,
     SoftmaxGate,
+    Spline,
     nearly_flat,
     priors,
 )
@@ -172,6 +174,26 @@ EXPERTS: dict[str, Case] = {
     "priors in user units": simulated(_mixture(2, **_UNITS), 27, columns=2),
     "priors on both scales, weighted": simulated(_mixture(2, **_MIXED_UNITS), 28, weighted=True),
 }
+_SPLINE_UNITS = {
+    "mu": Spline(4, 2, intercept=priors.Normal(22.0, 6.0), slopes=priors.Normal(3.0, 8.0)),
+    "sigma": RBF(1, 1.5, slopes=priors.Normal(0.1, 0.4)),
+}
+_PLACES = [[4.0, -1.0], [9.0, -1.01], [12.0, -0.97]]
+BASES: dict[str, Case] = {
+    "spline means": simulated(_mixture(2, mu=Spline(4)), 37),
+    "splines everywhere, two columns, weighted": simulated(
+        _mixture(2, SoftmaxGate(Spline(3, 1)), mu=Spline(5)), 38, rows=45, columns=2, weighted=True
+    ),
+    "sigma of a spline": simulated(_mixture(2, EqualGate(), sigma=Spline(2, 2)), 43),
+    "bumps, weighted": simulated(_mixture(3, SoftmaxGate(RBF(3)), mu=RBF(4)), 39, rows=40, columns=2, weighted=True),
+    "one set of bumps at given places": simulated(
+        _mixture(2, mu=RBF(_PLACES, 0.8, shared=True), sigma=RBF(1)), 40, columns=2
+    ),
+    "spline, priors in user units": simulated(
+        _mixture(2, SoftmaxGate(Spline(3, slopes=priors.Normal(0, 2.0))), **_SPLINE_UNITS), 41
+    ),
+    "flat spline": simulated(nearly_flat(_mixture(2, SoftmaxGate(RBF(2)), mu=Spline(3))), 42),
+}
 TABLES: dict[str, Case] = {
     "columns by name": _frame_case(_BY_NAME, 29),
     "columns by position": _frame_case(_BY_POSITION, 30),
@@ -184,4 +206,4 @@ TABLES: dict[str, Case] = {
     ),
     "flat, sigma of x, polynomial": simulated(nearly_flat(_mixture(2, mu=Polynomial(2), sigma=Linear())), 36),
 }
-CASES: dict[str, Case] = GATES | EXPERTS | TABLES
+CASES: dict[str, Case] = GATES | EXPERTS | BASES | TABLES

@@ -14,10 +14,11 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.interpolate import BSpline
 from scipy.special import log_softmax, logsumexp, softmax
 from scipy.stats import norm
 
-from bayes_moe import Constant, EqualGate, Linear, MixtureOfExperts, Polynomial, priors
+from bayes_moe import RBF, Constant, EqualGate, Linear, MixtureOfExperts, Polynomial, Spline, priors
 from tests.cases import Case
 
 # Default priors on the standardised scale, (loc, scale): of the intercept and of the slopes.
@@ -165,6 +166,11 @@ class Oracle:
         chosen = [self.columns[j] for j in asked if self.columns[j] is not None]
         if isinstance(predictor, Linear):
             return chosen
+        if isinstance(predictor, Spline | RBF):
+            if isinstance(predictor, Spline):
+                return [(spline, 1.0) for column, _ in chosen for spline in self._splines(predictor, column)]
+            bumps = self._bumps(predictor, [j for j in asked if self.columns[j] is not None])
+            return [((b - m) / s, s) for b, (m, s) in ((b, self._moments(b)) for b in bumps)]
         assert isinstance(predictor, Polynomial)
         out = []
         for power in range(1, predictor.degree + 1):
@@ -173,6 +179,65 @@ class Oracle:
                 mean, spread = (0.0, 1.0) if power == 1 else self._moments(values)
                 out.append(((values - mean) / spread, 1.0))
         return out
+
+    def _splines(self, predictor: Spline, column: np.ndarray) -> list[np.ndarray]:
+        """Return SciPy's B-splines, as straight lines beyond the knots, times an isometry onto zero-sum values."""
+        counted = self.weights > 0
+        mass: dict[float, float] = {}
+        for value, weight in zip(column[counted], self.weights[counted], strict=True):
+            mass[float(value)] = mass.get(float(value), 0.0) + float(weight)
+        values, total = sorted(mass), math.fsum(mass.values())
+        middle = [
+            (math.fsum(mass[v] for v in values[:i]) + 0.5 * mass[value]) / total for i, value in enumerate(values)
+        ]
+        inner = predictor.df - predictor.degree
+        knots = [float(np.interp((i + 1) / (inner + 1), middle, values)) for i in range(inner)]
+        edge = predictor.degree + 1
+        full = np.array([values[0]] * edge + knots + [values[-1]] * edge)
+        inside = np.clip(column, values[0], values[-1])
+        out = []
+        for unit in np.eye(predictor.df):
+            spline = BSpline(full, np.array(zero_sum(unit)), predictor.degree)
+            values = spline(inside) + spline.derivative()(inside) * (column - inside)
+            out.append((values, *self._moments(values)))
+        spread = math.sqrt(math.fsum(s * s for _, _, s in out) / len(out))
+        return [(values - mean) / spread for values, mean, _ in out]
+
+    def _bumps(self, predictor: RBF, chosen: list[int]) -> list[np.ndarray]:
+        """Return Gaussian bumps at given places, or at those of k-means from the greedy start."""
+        used = [self.columns[j] for j in chosen]
+        points = np.column_stack([column for column, _ in used])  # type: ignore[misc]
+        if isinstance(predictor.centres, int):
+            rows = [i for i, weight in enumerate(self.weights) if weight > 0]
+            share = {i: float(self.weights[i]) / math.fsum(self.weights) for i in rows}
+            first: list[int] = []
+            for _ in range(predictor.centres):
+                first.append(min(rows, key=lambda row: self._inertia(points, share, [*first, row])))
+            centres = [points[i] for i in first]
+            for _ in range(100):
+                near = {i: int(np.argmin([np.sum((points[i] - c) ** 2) for c in centres])) for i in rows}
+                centres = [
+                    np.average(
+                        [points[i] for i in rows if near[i] == m],
+                        axis=0,
+                        weights=[share[i] for i in rows if near[i] == m],
+                    )
+                    for m in range(len(centres))
+                ]
+            centres.sort(key=tuple)
+        else:
+            means = [self._moments(self.raw[:, j])[0] for j in chosen]
+            units = [unit for _, unit in used]  # type: ignore[misc]
+            centres = [(np.array(c) - means) / units for c in predictor.centres]
+        apart = [min([math.dist(a, b) for b in centres if b is not a], default=1.0) for a in centres]
+        width = predictor.width or math.sqrt(math.fsum(d * d for d in apart) / len(apart))
+        return [np.exp(-0.5 * np.sum(((points - c) / width) ** 2, axis=1)) for c in centres]
+
+    @staticmethod
+    def _inertia(points: np.ndarray, share: Mapping[int, float], chosen: list[int]) -> float:
+        return math.fsum(
+            weight * min(float(np.sum((points[i] - points[c]) ** 2)) for c in chosen) for i, weight in share.items()
+        )
 
     # -- log posterior -----------------------------------------------------------------------------------------
 

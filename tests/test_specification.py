@@ -33,6 +33,9 @@ MODELS = {
         ],
         bm.SoftmaxGate(bm.Linear(("z",), None, LEARNED)),
     ),
+    "curves": bm.MixtureOfExperts(
+        [bm.Expert(mu=bm.Spline(6, 2), sigma=bm.RBF([[0.1, 2], [-3e-5, 4]], 0.5))] * 2, bm.SoftmaxGate(bm.RBF(4))
+    ),
     "nearly flat": bm.nearly_flat(bm.MixtureOfExperts(4, bm.SoftmaxGate(bm.Polynomial(2)))),
     "many": bm.MixtureOfExperts(1000),
 }
@@ -86,6 +89,15 @@ CHANGED: dict[type, dict[str, Any]] = {
     bm.Constant: {"shared": True, "intercept": NARROW},
     bm.Linear: {"columns": ("a",), "intercept": NARROW, "slopes": LEARNED, "shared": True},
     bm.Polynomial: {"degree": 5, "columns": (0,), "intercept": NARROW, "slopes": WIDE, "shared": True},
+    bm.Spline: {"df": 6, "degree": 1, "columns": (0, "b"), "intercept": NARROW, "slopes": WIDE, "shared": True},
+    bm.RBF: {
+        "centres": ((0.5, 1.0),),
+        "width": 0.7,
+        "columns": (0, 1),
+        "intercept": NARROW,
+        "slopes": WIDE,
+        "shared": True,
+    },
     bm.priors.Normal: {"loc": 2.0, "scale": 3.0, "standardised": True},
     bm.priors.LearnedScale: {"median": 2.0, "spread": 0.5},
     bm.SoftmaxGate: {"predictor": bm.Constant()},
@@ -110,7 +122,7 @@ FIELDS = [(kind, name) for kind, values in CHANGED.items() for name in values]
 def test_a_change_of_any_field_survives(kind: type, name: str) -> None:
     assert {f.name for f in fields(kind) if f.init} == set(CHANGED[kind])
     required = {
-        f.name: "m" if f.type == "str" else 1
+        f.name: "m" if f.type == "str" else 3
         for f in fields(kind)
         if f.default is MISSING and f.default_factory is MISSING
     }

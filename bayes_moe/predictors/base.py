@@ -48,8 +48,11 @@ class Columns:
         SpecError
             If a name or position is not in the table.
         """
-        chosen = self.default if columns is None else tuple(self._position(column, owner) for column in columns)
-        return tuple(j for j in chosen if self.names[j] not in self.dropped)
+        return tuple(j for j in self.asked(columns, owner) if self.names[j] not in self.dropped)
+
+    def asked(self, columns: Sequence[str | int] | None, owner: str) -> tuple[int, ...]:
+        """Return the same with constant columns."""
+        return self.default if columns is None else tuple(self._position(column, owner) for column in columns)
 
     def _position(self, column: str | int, owner: str) -> int:
         if isinstance(column, str):
