@@ -174,6 +174,23 @@ EXPERTS: dict[str, Case] = {
     "priors in user units": simulated(_mixture(2, **_UNITS), 27, columns=2),
     "priors on both scales, weighted": simulated(_mixture(2, **_MIXED_UNITS), 28, weighted=True),
 }
+_PARTLY = {
+    "mu": Polynomial(2, columns=("dose", "age", "place"), shared=("dose", 2)),
+    "sigma": Linear(columns=("dose", "age", "place"), shared=["place"], slopes=priors.Normal(0.0, 0.05)),
+}
+
+
+def _partly_unlike() -> Sequence[Expert]:
+    tied = Expert(mu=Linear(shared=("x1",), intercept=priors.Normal(20.0, 9.0), slopes=priors.Normal(1.0, 6.0)))
+    return [tied, Expert(mu=Spline(3, shared=(0,))), tied]
+
+
+SHARED: dict[str, Case] = {
+    "one slope for all": simulated(_mixture(3, mu=Linear(shared=(1,))), 44, rows=40, columns=2),
+    "all slopes for all, weighted": simulated(_mixture(2, mu=Linear(shared=(0, 1))), 45, columns=2, weighted=True),
+    "some powers and some slopes of sigma for all": _frame_case(_mixture(2, **_PARTLY), 46),
+    "some slopes for some experts": simulated(MixtureOfExperts(_partly_unlike()), 47, rows=40, columns=2),
+}
 _SPLINE_UNITS = {
     "mu": Spline(4, 2, intercept=priors.Normal(22.0, 6.0), slopes=priors.Normal(3.0, 8.0)),
     "sigma": RBF(1, 1.5, slopes=priors.Normal(0.1, 0.4)),
@@ -206,4 +223,4 @@ TABLES: dict[str, Case] = {
     ),
     "flat, sigma of x, polynomial": simulated(nearly_flat(_mixture(2, mu=Polynomial(2), sigma=Linear())), 36),
 }
-CASES: dict[str, Case] = GATES | EXPERTS | BASES | TABLES
+CASES: dict[str, Case] = GATES | EXPERTS | SHARED | BASES | TABLES

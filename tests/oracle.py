@@ -282,20 +282,39 @@ class Oracle:
         word = NAMES[parameter]
         alone = parameter == "sigma" and not basis
         intercepts = left.pop(f"{word}{suffix}_z" if alone else f"{word}_intercept{suffix}_z")
-        slopes = left.pop(f"{word}_slopes{suffix}_z") if basis else np.zeros((*intercepts.shape, 0))
-        count = 1 if predictor.shared else len(positions)
-        assert intercepts.shape == (() if predictor.shared else (count,))
-        assert slopes.shape == (*intercepts.shape, len(basis))
-        intercepts, slopes = intercepts.reshape(count), slopes.reshape(count, len(basis))
+        tied = self._tied(predictor)
+        own = [j for j in range(len(basis)) if not tied[j]]
+        slopes = left.pop(f"{word}_slopes{suffix}_z") if own else np.zeros((*intercepts.shape, 0))
+        pooled = left.pop(f"{word}_slopes_shared{suffix}_z") if any(tied) else np.zeros(0)
+        whole = predictor.shared is True
+        count = 1 if whole else len(positions)
+        assert intercepts.shape == (() if whole else (count,))
+        assert slopes.shape == (*intercepts.shape, len(own))
+        intercepts, slopes = intercepts.reshape(count), slopes.reshape(count, len(own))
+        every = np.zeros((count, len(basis)))
+        every[:, own], every[:, np.flatnonzero(tied)] = slopes, pooled
         for order, expert in enumerate(positions):
-            a, b = (intercepts[0], slopes[0]) if predictor.shared else (intercepts[order], slopes[order])
+            a, b = (intercepts[0], every[0]) if whole else (intercepts[order], every[order])
             for i in range(len(self.y)):
                 out[i, expert] = math.fsum([a, *(b[j] * column[i] for j, (column, _) in enumerate(basis))])
-        for a, b in zip(intercepts, slopes, strict=True):
+        slope_prior = None if isinstance(predictor, Constant) else predictor.slopes
+        for order, (a, b) in enumerate(zip(intercepts, every, strict=True)):
             log_priors.append(self._intercept_prior(parameter, predictor.intercept, a))
-            for value, (_, unit) in zip(b, basis, strict=True):
-                slope_prior = None if isinstance(predictor, Constant) else predictor.slopes
-                log_priors.append(self._slope_prior(parameter, slope_prior, value, unit))
+            for j, (value, (_, unit)) in enumerate(zip(b, basis, strict=True)):
+                if order == 0 or not tied[j]:
+                    log_priors.append(self._slope_prior(parameter, slope_prior, value, unit))
+
+    def _tied(self, predictor: Any) -> list[bool]:
+        """Return for every column of a predictor of experts whether its slope is one for all of them."""
+        basis = self.basis(predictor, self.free)
+        if isinstance(predictor.shared, bool):
+            return [False] * len(basis)
+        asked = self.free if predictor.columns is None else [self._position(c) for c in predictor.columns]
+        shared = {self._position(c) for c in predictor.shared}
+        used = [j in shared for j in asked if self.columns[j] is not None]
+        if isinstance(predictor, Spline):
+            return [tied for tied in used for _ in range(predictor.df)]
+        return used * (predictor.degree if isinstance(predictor, Polynomial) else 1)
 
     def _intercept_prior(self, parameter: str, prior: Any, value: float) -> Prior:
         if prior is None:

@@ -26,6 +26,7 @@ MODELS = {
     "one": bm.MixtureOfExperts(1, bm.EqualGate()),
     "plain mixture": bm.MixtureOfExperts(2, bm.SoftmaxGate(bm.Constant())),
     "shared sigma": bm.MixtureOfExperts([bm.Expert(sigma=bm.Constant(shared=True, intercept=WIDE))] * 2),
+    "shared slopes": bm.MixtureOfExperts([bm.Expert(mu=bm.Linear(shared=("a", 2)))] * 2),
     "different experts": bm.MixtureOfExperts(
         [
             bm.Expert(bm.Normal(), mu=bm.Polynomial(3, ("a", 2), WIDE, NARROW, True), sigma=bm.Linear()),

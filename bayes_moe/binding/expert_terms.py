@@ -48,18 +48,49 @@ class ExpertTerm:
 
     @property
     def shared(self) -> bool:
-        """Whether the experts of the block share their coefficients."""
-        return self.predictor.shared
+        """Whether the experts of the block share all their coefficients."""
+        return self.predictor.shared is True
+
+    @cached_property
+    def tied(self) -> np.ndarray:
+        """Which of the 1 + p coefficients the experts of the block share."""
+        if self.shared:
+            return np.ones(1 + self.term.width, dtype=bool)
+        return np.concatenate([[False], self.term.basis.pooled()])
+
+    @property
+    def partly(self) -> bool:
+        """Whether they share some coefficients and not others."""
+        return bool(self.tied.any()) and not self.shared
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """Position of every one of the 1 + p coefficients among intercept, own slopes and shared slopes."""
+        shared = self.tied if self.partly else np.zeros_like(self.tied)
+        return np.argsort(np.argsort(shared, kind="stable"))
 
     @cached_property
     def sources(self) -> np.ndarray:
         """Positions in q, (experts, 1 + p, free labels): a row per expert, equal rows where they are shared."""
         count, free = 1 if self.shared else len(self.experts), self.free_labels
-        width = self.term.width
+        tied = int(self.tied.sum()) if self.partly else 0
+        width, lead = self.term.width - tied, len(self.experts)
         intercepts = self.start + np.arange(count * free).reshape(count, 1, free)
         slopes = self.start + count * free + np.arange(count * width * free).reshape(count, width, free)
-        whole = np.concatenate([intercepts, slopes], axis=1)
-        return np.ascontiguousarray(np.broadcast_to(whole, (len(self.experts), 1 + width, free)))
+        pooled = self.start + count * (1 + width) * free + np.arange(tied * free).reshape(1, tied, free)
+        pieces = [np.broadcast_to(piece, (lead, *piece.shape[1:])) for piece in (intercepts, slopes, pooled)]
+        return np.ascontiguousarray(np.concatenate(pieces, axis=1)[:, self.order])
+
+    def coordinate(self, dim: str) -> Sequence[object]:
+        """Return the labels along a dimension of the free variables: experts, or columns of the basis."""
+        if dim.startswith("expert"):
+            return self.experts
+        if dim.startswith(f"{self.parameter.name}_label"):
+            return self.parameter.labels
+        tied = self.tied[1:]
+        wanted = {"shared": tied, "own": ~tied}.get(dim.removeprefix(f"{self.parameter.name}_").split("_")[0])
+        names = self.term.basis.names
+        return names if wanted is None else tuple(name for name, used in zip(names, wanted, strict=True) if used)
 
     @property
     def labels(self) -> int:
@@ -157,8 +188,9 @@ def _expert_free(
         loc = loc - scaling.y_center / scaling.y_scale
     elif not prior.standardised and parameter.role is Role.LOG_SCALE:
         loc = loc - np.log(scaling.y_scale)
-    lead: tuple[int, ...] = () if predictor.shared else (len(experts),)
-    dims: tuple[str, ...] = () if predictor.shared else (f"expert{suffix}",)
+    whole_shared = predictor.shared is True
+    lead: tuple[int, ...] = () if whole_shared else (len(experts),)
+    dims: tuple[str, ...] = () if whole_shared else (f"expert{suffix}",)
     tail: tuple[int, ...] = (len(parameter.labels),) if parameter.labels else ()
     names: tuple[str, ...] = (f"{parameter.name}_label",) if parameter.labels else ()
     zero_sum = parameter.zero_sum
@@ -169,10 +201,19 @@ def _expert_free(
         return (whole,)
     slopes = predictor.slopes_prior or parameter.prior.slopes
     loc, scale = _standardised(slopes, stretch, term.basis.slope_units())
-    loc, scale = (np.reshape(v, (*np.shape(v), *(1 for _ in tail))) for v in (loc, scale))
-    shape = (*lead, term.width, *tail)
-    inner = (*dims, f"{parameter.name}_feature{suffix}", *names)
-    return (whole, Free(f"{predicted}_slopes{suffix}_z", inner, shape, loc, scale, zero_sum))
+    tied = np.zeros(term.width, dtype=bool) if whole_shared else term.basis.pooled()
+    out = [whole]
+    for used, word, ahead, along in ((~tied, "own_", lead, dims), (tied, "shared_", (), ())):
+        if used.any():
+            some = tied.any()
+            size = int(used.sum())
+            own_loc, own_scale = (
+                np.reshape(np.broadcast_to(v, term.width)[used], (size, *(1 for _ in tail))) for v in (loc, scale)
+            )
+            inner = (*along, f"{parameter.name}_{word if some else ''}feature{suffix}", *names)
+            name = f"{predicted}_slopes{'_shared' if word == 'shared_' else ''}{suffix}_z"
+            out.append(Free(name, inner, (*ahead, size, *tail), own_loc, own_scale, zero_sum))
+    return tuple(out)
 
 
 def _standardised(prior: Normal, stretch: float, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

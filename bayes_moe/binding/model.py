@@ -66,7 +66,7 @@ def _coords(design: Design, parameters: Parameters, data: Data) -> dict[str, Seq
     coords.update(user_coords(parameters, design))
     for term in parameters.terms:
         for dim in (dim for free in term.free for dim in free.dims):
-            coords.setdefault(dim, term.experts if dim.startswith("expert") else term.term.basis.names)
+            coords.setdefault(dim, term.coordinate(dim))
     return coords
 
 
@@ -205,6 +205,9 @@ class _Predictors:
         if term.shared:
             row = pt.concatenate([pieces[0][None], *pieces[1:]]) if len(pieces) > 1 else pieces[0][None]
             return pt.ones((_shared(term.experts).shape[0], 1)) * row[None, :]
+        if term.partly:
+            pieces[-1] = pt.ones((_shared(term.experts).shape[0], 1)) * pieces[-1][None, :]
+            return pt.concatenate([pieces[0][:, None], *pieces[1:]], axis=1)[:, _shared(term.order)]
         return pt.concatenate([pieces[0][:, None], *pieces[1:]], axis=1) if len(pieces) > 1 else pieces[0][:, None]
 
 

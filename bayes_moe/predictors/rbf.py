@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import SpecError
 from ..priors import LearnedScale, Normal
-from .base import Basis, Columns, Predictor, check_columns, check_flag, check_prior
+from .base import Basis, Columns, Predictor, check_flag, check_predictor
 
 _MOST = 1000
 _SEEN = 1000  # rows that the first guess of the centres looks at
@@ -35,8 +35,10 @@ class RBF(Predictor):
     width
         The bumps' standard deviation w, in standard deviations of the columns; None for the root mean square
         distance of a centre to the nearest other one (1 for a single centre).
-    columns, shared
+    columns
         As for `Linear`.
+    shared
+        True when all equal experts share the coefficients.
     intercept, slopes
         Priors in the user's units; None for the defaults of what is predicted. The intercept's prior is about the
         average over the training rows, the slopes' about the coefficients of the bumps.
@@ -72,11 +74,7 @@ class RBF(Predictor):
         number = isinstance(width, int | float) and not isinstance(width, bool)
         if width is not None and not (number and 0 < width < np.inf):
             raise SpecError(f"RBF.width: expected a finite number above 0 or None, got {width!r} → pass e.g. 1.0")
-        check_columns("RBF", self.columns)
-        if self.columns is not None:
-            object.__setattr__(self, "columns", tuple(self.columns))
-        check_prior("RBF", "intercept", self.intercept, Normal)
-        check_prior("RBF", "slopes", self.slopes, Normal, LearnedScale)
+        check_predictor("RBF", self)
         check_flag("RBF", "shared", self.shared)
 
     @property

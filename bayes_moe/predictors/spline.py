@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import SpecError
 from ..priors import LearnedScale, Normal
-from .base import Basis, Columns, Predictor, check_columns, check_flag, check_prior
+from .base import Basis, Columns, Predictor, Shared, check_predictor, check_shared
 
 _MOST = 100
 _CLOSEST = 1e-6  # share of a column's range that knots are apart at least
@@ -66,7 +66,7 @@ class Spline(Predictor):
     columns: tuple[str | int, ...] | None = None
     intercept: Normal | None = None
     slopes: Normal | LearnedScale | None = None
-    shared: bool = False
+    shared: Shared = False
 
     def __post_init__(self) -> None:
         if isinstance(self.degree, bool) or not isinstance(self.degree, int) or not 1 <= self.degree <= 5:
@@ -76,12 +76,8 @@ class Spline(Predictor):
                 f"Spline.df: expected an integer from degree = {self.degree} to {_MOST}, got {self.df!r} → each knot "
                 "inside the range adds one to the degree"
             )
-        check_columns("Spline", self.columns)
-        if self.columns is not None:
-            object.__setattr__(self, "columns", tuple(self.columns))
-        check_prior("Spline", "intercept", self.intercept, Normal)
-        check_prior("Spline", "slopes", self.slopes, Normal, LearnedScale)
-        check_flag("Spline", "shared", self.shared)
+        check_predictor("Spline", self)
+        object.__setattr__(self, "shared", check_shared("Spline", self.shared))
 
     @property
     def slopes_prior(self) -> Normal | LearnedScale | None:
@@ -107,7 +103,8 @@ class Spline(Predictor):
             inside = _quantiles(rows[:, j], share, inner)
             low, high = (np.full(self.degree + 1, end) for end in (values[0], values[-1]))
             knots[j] = np.concatenate([low, inside, high])
-        return _spline_basis(names, np.array(chosen, dtype=np.int64), self.degree, knots, (rows, share))
+        found = _spline_basis(names, np.array(chosen, dtype=np.int64), self.degree, knots, (rows, share))
+        return replace(found, tied=columns.tied(self.shared, chosen, "Spline"))
 
 
 def _quantiles(values: np.ndarray, share: np.ndarray, count: int) -> np.ndarray:
@@ -179,6 +176,7 @@ class _SplineBasis(Basis):
     rising: Any
     center: Any
     spread: Any
+    tied: tuple[bool, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -223,3 +221,6 @@ class _SplineBasis(Basis):
 
     def slope_units(self) -> np.ndarray:
         return np.ones(len(self.names))
+
+    def pooled(self) -> np.ndarray:
+        return np.repeat(np.array(self.tied, dtype=bool), self.functions)

@@ -149,7 +149,7 @@ REFUSED = [
     (lambda: bm.Spline(True), r"Spline\.df: expected an integer"),
     (lambda: bm.Spline(6, 0), r"Spline\.degree: expected an integer from 1 to 5, got 0"),
     (lambda: bm.Spline(6, columns="x"), r"Spline\.columns: expected a tuple"),
-    (lambda: bm.Spline(6, shared=1), r"Spline\.shared: expected True or False"),
+    (lambda: bm.Spline(6, shared=1), r"Spline\.shared: expected True, False or a tuple"),
     (lambda: bm.RBF(0), r"RBF\.centres: expected a number from 1"),
     (lambda: bm.RBF("k-means"), r"RBF\.centres: expected a whole number or rows"),
     (lambda: bm.RBF([1.0, 2.0]), r"RBF\.centres: .*reshape\(-1, 1\)"),
