@@ -174,6 +174,27 @@ EXPERTS: dict[str, Case] = {
     "priors in user units": simulated(_mixture(2, **_UNITS), 27, columns=2),
     "priors on both scales, weighted": simulated(_mixture(2, **_MIXED_UNITS), 28, weighted=True),
 }
+_OFFSET_UNITS = {
+    "mu": Linear(intercept=priors.Normal(25.0, 4.0), slopes=priors.Normal(0.5, 2.0), offset="dose"),
+    "sigma": Linear(offset="age"),
+}
+
+
+def _offsets_apart() -> Sequence[Expert]:
+    one = Expert(mu=Polynomial(2, columns=("place",), offset="dose"), sigma=Constant(offset="age"))
+    return [one, Expert(mu=RBF(2, columns=("place",), offset="age")), one, Expert(mu=Constant())]
+
+
+OFFSETS: dict[str, Case] = {
+    "offset of all means": simulated(_mixture(2, mu=Linear(offset="x1")), 48, columns=2),
+    "offset of all means, weighted": simulated(
+        _mixture(3, mu=Polynomial(2, offset="x1", shared=(0,)), sigma=Linear()), 49, columns=2, weighted=True
+    ),
+}
+GENERAL: dict[str, Case] = {
+    "offsets of means and sigmas": _frame_case(_mixture(2, **_OFFSET_UNITS), 50),
+    "offsets of some experts": _frame_case(MixtureOfExperts(_offsets_apart()), 51),
+}
 _PARTLY = {
     "mu": Polynomial(2, columns=("dose", "age", "place"), shared=("dose", 2)),
     "sigma": Linear(columns=("dose", "age", "place"), shared=["place"], slopes=priors.Normal(0.0, 0.05)),
@@ -223,4 +244,6 @@ TABLES: dict[str, Case] = {
     ),
     "flat, sigma of x, polynomial": simulated(nearly_flat(_mixture(2, mu=Polynomial(2), sigma=Linear())), 36),
 }
-CASES: dict[str, Case] = GATES | EXPERTS | SHARED | BASES | TABLES
+KERNELS: dict[str, Case] = GATES | EXPERTS | SHARED | BASES | OFFSETS | TABLES
+"""Normal experts under a softmax or equal gate, which have compiled kernels of their own."""
+CASES: dict[str, Case] = KERNELS | GENERAL

@@ -144,6 +144,7 @@ class Oracle:
         """Decide which columns predictors without ``columns=`` use."""
         predictors = [self.model.gate.predictor, *(p for e in self.model.experts for p in e.predictors.values())]
         claimed = {self._position(c) for p in predictors for c in (getattr(p, "columns", None) or ())}
+        claimed |= {self._position(p.offset) for p in predictors if p.offset is not None}
         self.free = [j for j in range(own) if j not in claimed]
         appended = [j for j in range(own, len(self.names)) if j not in claimed]
         self.gate_free = list(range(own, len(self.names))) if len(self.names) > own else self.free
@@ -297,6 +298,10 @@ class Oracle:
             a, b = (intercepts[0], every[0]) if whole else (intercepts[order], every[order])
             for i in range(len(self.y)):
                 out[i, expert] = math.fsum([a, *(b[j] * column[i] for j, (column, _) in enumerate(basis))])
+        if predictor.offset is not None:
+            column = self.raw[:, self._position(predictor.offset)]
+            unit = self.y_scale if parameter == "mu" else 1.0
+            out[:, positions] += ((column - self._moments(column)[0]) / unit)[:, None]
         slope_prior = None if isinstance(predictor, Constant) else predictor.slopes
         for order, (a, b) in enumerate(zip(intercepts, every, strict=True)):
             log_priors.append(self._intercept_prior(parameter, predictor.intercept, a))

@@ -87,10 +87,18 @@ def test_every_field_is_written(tag: str) -> None:
 
 # For every field of a predictor, prior or engine, a value other than its default.
 CHANGED: dict[type, dict[str, Any]] = {
-    bm.Constant: {"shared": True, "intercept": NARROW},
-    bm.Linear: {"columns": ("a",), "intercept": NARROW, "slopes": LEARNED, "shared": True},
-    bm.Polynomial: {"degree": 5, "columns": (0,), "intercept": NARROW, "slopes": WIDE, "shared": True},
-    bm.Spline: {"df": 6, "degree": 1, "columns": (0, "b"), "intercept": NARROW, "slopes": WIDE, "shared": True},
+    bm.Constant: {"shared": True, "intercept": NARROW, "offset": "o"},
+    bm.Linear: {"columns": ("a",), "intercept": NARROW, "slopes": LEARNED, "shared": True, "offset": "o"},
+    bm.Polynomial: {"degree": 5, "columns": (0,), "intercept": NARROW, "slopes": WIDE, "shared": True, "offset": "o"},
+    bm.Spline: {
+        "df": 6,
+        "degree": 1,
+        "columns": (0, "b"),
+        "intercept": NARROW,
+        "slopes": WIDE,
+        "shared": True,
+        "offset": "o",
+    },
     bm.RBF: {
         "centres": ((0.5, 1.0),),
         "width": 0.7,
@@ -98,6 +106,7 @@ CHANGED: dict[type, dict[str, Any]] = {
         "intercept": NARROW,
         "slopes": WIDE,
         "shared": True,
+        "offset": "o",
     },
     bm.priors.Normal: {"loc": 2.0, "scale": 3.0, "standardised": True},
     bm.priors.LearnedScale: {"median": 2.0, "spread": 0.5},
@@ -183,7 +192,7 @@ REFUSED = {
     "a predictor without a parameter": ("experts.0.predictors.nu", {"class": "Linear"}, "expected a field 'columns'"),
     "a parameter called family": (
         "experts.0.predictors.family",
-        {"class": "Constant", "shared": False, "intercept": None},
+        {"class": "Constant", "shared": False, "intercept": None, "offset": None},
         "experts.0: .*multiple values",
     ),
     "an unknown field": ("gat", 3, "got 'gat'; did you mean 'gate'"),

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..data import Data
 from ..errors import SpecError
-from ..families import Closure, Family, Normal, Support
+from ..families import Closure, Family, Normal, Role, Support
 from ..families.binomial import check_trials
 from ..gates import EqualGate, SoftmaxGate
 from ..mixture import MixtureOfExperts
@@ -88,9 +88,12 @@ class Bound:
             table, y, weights = table[self.counted], y[self.counted], weights[self.counted]
         raw = np.asarray(table)
         y, table = self.design.scaling.standardise_y(y), self.design.matrix(raw)
-        if self._has_kernels:
-            return MixtureDensity(self.design, self.parameters, table, y, weights)
         extras = self.extras
+        if self._has_kernels:
+            added = extras.added(raw)
+            if added is not None:  # to the mean of every expert: the same as taken from y
+                y = y - added[:, self.parameters.gate_rows]
+            return MixtureDensity(self.design, self.parameters, table, y, weights)
         outcomes = Outcomes(
             y, weights, extras.arguments(raw), extras.added(raw), float(np.log(self.design.scaling.y_scale))
         )
@@ -100,7 +103,14 @@ class Bound:
     def _has_kernels(self) -> bool:
         normal = all(type(expert.family) is Normal for expert in self.met.experts)
         gated = type(self.met.gate) in (SoftmaxGate, EqualGate)
-        return normal and gated and not self.extras.offsets
+        return normal and gated and self._added_to_all_means
+
+    @property
+    def _added_to_all_means(self) -> bool:
+        """Whether nothing is added to linear predictors but one offset to the means of all experts."""
+        offsets = {(term.term.offset, term.parameter.role) for term in self.parameters.terms}
+        scales = {offset for offset, role in offsets if role is not Role.LOCATION}
+        return len(offsets - {(None, Role.LOG_SCALE)}) == 1 and scales == {None}
 
     def pymc_model(self) -> pm.Model:
         """Return the same posterior as an ordinary PyMC model.
@@ -110,9 +120,9 @@ class Bound:
         SpecError
             If experts are of several families, or a row brings more than X and y to its density.
         """
-        if len(self.groups) > 1 or self.extras.given or self.extras.offsets:
+        if len(self.groups) > 1 or self.extras.given or any(offset.logarithm for offset in self.extras.offsets):
             raise SpecError(
-                "bm.build: expected experts of one family without trials, exposures and offsets, got "
+                "bm.build: expected experts of one family without trials and exposures, got "
                 f"{[type(group.family).__name__ for group in self.groups]} → bm.fit takes them; build one family"
             )
         from .model import build_model
@@ -151,7 +161,7 @@ def bind(model: MixtureOfExperts, data: Data) -> Bound:
         _centre(expert.family, scaling.standardise_y(y), weights, raw, data.table.names) for expert, _ in met.blocks
     ]
     parameters = make_parameters(met, design, centres)
-    extras = make_extras(met, data.table.names, parameters, data.scaling.y_scale)
+    extras = make_extras(met, data.table.names, parameters)
     return Bound(model, met, data, design, parameters, extras)
 
 

@@ -33,6 +33,7 @@ def user_coefficients(parameters: Parameters, design: Design, q: np.ndarray) -> 
         for term in (term for term in parameters.terms if term.parameter == parameter):
             raw = q[..., term.places] @ term.term.basis.to_user().T
             raw = parameter.role.to_user(raw, design.scaling.y_center, design.scaling.y_scale)
+            raw[..., 0] -= term.offset_center
             columns = [0, *(1 + names.index(name) for name in term.term.basis.names)]
             for index, expert in enumerate(term.experts):
                 full[..., expert, columns] = raw[..., index, :]

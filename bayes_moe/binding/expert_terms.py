@@ -35,6 +35,11 @@ class ExpertTerm:
         Position in q.
     free
         The free variables, in order.
+    offset_center
+        Mean over the training rows of what is added to the linear predictor; it is added less that, so that priors of
+        the intercept are about the average row.
+    unit
+        What one unit of the linear predictor is in units of what is predicted.
     """
 
     parameter: Parameter
@@ -45,6 +50,8 @@ class ExpertTerm:
     stride: int
     start: int
     free: tuple[Free, ...]
+    offset_center: float = 0.0
+    unit: float = 1.0
 
     @property
     def shared(self) -> bool:
@@ -160,7 +167,9 @@ def make_expert_terms(
             term = design.experts[index][order]
             free = _expert_free(parameter, predictor, term, positions, design, centres[index], suffix)
             row = ahead + slot * count
-            terms.append(ExpertTerm(parameter, predictor, term, positions, row, count, at, free))
+            center = 0.0 if term.offset is None else design.scaling.x_center[term.offset]
+            unit = _unit(parameter, design)
+            terms.append(ExpertTerm(parameter, predictor, term, positions, row, count, at, free, center, unit))
             at += sum(piece.size for piece in free)
             slot += max(1, len(parameter.labels))
         slots = max(slots, slot)
@@ -177,7 +186,7 @@ def _expert_free(
     suffix: str,
 ) -> tuple[Free, ...]:
     predicted, scaling = parameter.predicted, design.scaling
-    stretch = scaling.y_scale if parameter.role is Role.LOCATION else 1.0
+    stretch = _unit(parameter, design)
     prior = predictor.intercept or parameter.prior.intercept
     loc, scale = _standardised(prior, stretch, np.ones(()))
     if predictor.intercept is None and any(name in centre for name in parameter.columns):
@@ -214,6 +223,10 @@ def _expert_free(
             name = f"{predicted}_slopes{'_shared' if word == 'shared_' else ''}{suffix}_z"
             out.append(Free(name, inner, (*ahead, size, *tail), own_loc, own_scale, zero_sum))
     return tuple(out)
+
+
+def _unit(parameter: Parameter, design: Design) -> float:
+    return design.scaling.y_scale if parameter.role is Role.LOCATION else 1.0
 
 
 def _standardised(prior: Normal, stretch: float, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import InputError, SpecError, nearest
-from ..families import Family, Role
+from ..errors import InputError
+from ..families import Family
 from ..mixture import MixtureOfExperts
+from .design import column_named
 from .parameters import Parameters
 
 
@@ -25,13 +26,14 @@ class Offset:
         Its position in the raw table.
     logarithm
         Whether its logarithm is added: an exposure.
-    unit
-        What it is divided by first.
+    center, unit
+        What it is reduced and divided by first.
     """
 
     rows: np.ndarray
     column: int
     logarithm: bool
+    center: float
     unit: float
 
 
@@ -81,7 +83,7 @@ class Extras:
                         f"{values[bad[0]]:.6g} (rows {bad[:5].tolist()}) → leave out rows without exposure"
                     )
                 values = np.log(values)
-            out[:, offset.rows] += (values / offset.unit)[:, None]
+            out[:, offset.rows] += ((values - offset.center) / offset.unit)[:, None]
         return out
 
 
@@ -96,7 +98,7 @@ def extra_columns(model: MixtureOfExperts) -> tuple[str, ...]:
     return tuple(found)
 
 
-def make_extras(model: MixtureOfExperts, names: Sequence[str], parameters: Parameters, y_scale: float) -> Extras:
+def make_extras(model: MixtureOfExperts, names: Sequence[str], parameters: Parameters) -> Extras:
     """Return the columns that enter the densities of ``model`` beside the design.
 
     Raises
@@ -108,15 +110,12 @@ def make_extras(model: MixtureOfExperts, names: Sequence[str], parameters: Param
     offsets: list[Offset] = []
     for expert, positions in model.blocks:
         for argument, name in expert.family.given.items():
-            given[argument] = _column(name, names, f"{type(expert.family).__name__}.{argument}")
+            given[argument] = column_named(name, names, f"{type(expert.family).__name__}.{argument}")
         offsets.extend(_exposures(expert.family, positions, names, parameters))
     for term in parameters.terms:
-        offset = getattr(term.predictor, "offset", None)
-        if offset is not None:
-            column = _column(offset, names, f"{type(term.predictor).__name__}.offset")
+        if term.term.offset is not None:
             rows = np.concatenate([term.rows(label) for label in range(term.labels)])
-            unit = y_scale if term.parameter.role is Role.LOCATION else 1.0
-            offsets.append(Offset(rows, column, logarithm=False, unit=unit))
+            offsets.append(Offset(rows, term.term.offset, logarithm=False, center=term.offset_center, unit=term.unit))
     return Extras(tuple(given.items()), tuple(offsets), parameters.rows, tuple(names))
 
 
@@ -126,16 +125,7 @@ def _exposures(
     exposure = getattr(family, "exposure", None)
     if exposure is None:
         return
-    column = _column(exposure, names, f"{type(family).__name__}.exposure")
+    column = column_named(exposure, names, f"{type(family).__name__}.exposure")
     for term in parameters.terms:
         if term.parameter.predicted == "log_mu" and set(term.experts) & set(positions):
-            yield Offset(term.rows(0), column, logarithm=True, unit=1.0)
-
-
-def _column(name: str, names: Sequence[str], owner: str) -> int:
-    if name in names:
-        return list(names).index(name)
-    raise SpecError(
-        f"{owner}: expected the name of a column of X, one of {list(names)}, got {name!r}{nearest(name, names)} "
-        "→ correct the name"
-    )
+            yield Offset(term.rows(0), column, logarithm=True, center=0.0, unit=1.0)

@@ -51,7 +51,7 @@ def build_model(model: MixtureOfExperts, design: Design, parameters: Parameters,
         observed = pm.Data("y_data", data.y, dims="obs")
         weights = [pm.Data("weights", data.weights, dims="obs")] if data.weighted else []
         variables = {free.name: _declare(free) for free in parameters.free}
-        predictors = _Predictors(design, parameters, variables, built.dim_lengths["expert"])
+        predictors = _Predictors(design, parameters, variables, built.dim_lengths["expert"], table)
         columns = _design_columns(design, table)
         units = (_shared(design.scaling.y_center), _shared(design.scaling.y_scale))
         predicted = [predictors.at(parameter, columns) for parameter in family.parameters]
@@ -128,12 +128,15 @@ class _Predictors:
         The free variables, by name.
     experts
         Number of experts K.
+    table
+        The raw table.
     """
 
     design: Design
     parameters: Parameters
     variables: dict[str, TensorVariable]
     experts: TensorVariable
+    table: TensorVariable
 
     def logits(self, columns: TensorVariable) -> TensorVariable:
         """Return the gate's unnormalised log weights (rows, K)."""
@@ -144,10 +147,17 @@ class _Predictors:
         """Return the linear predictor of one parameter: (rows, K), or (K,) where it is the same for every row."""
         terms = self._terms(parameter)
         blocks = [self._block(term) for term in terms]
-        if parameter.role is not Role.LOCATION and all(term.term.width == 0 for term in terms):
+        added = [self._offset(term) for term in terms if term.term.offset is not None]
+        if parameter.role is not Role.LOCATION and not added and all(term.term.width == 0 for term in terms):
             return _stacked(blocks, terms)[:, 0]
         places = [_places(term.experts, term.term.positions, self.design.width) for term in terms]
-        return columns @ self._placed(blocks, places).T
+        return sum(added, columns @ self._placed(blocks, places).T)
+
+    def _offset(self, term: ExpertTerm) -> TensorVariable:
+        """Return what an offset adds to the linear predictors (rows, K)."""
+        column = self.table[:, _shared(term.term.offset)]
+        own = np.isin(np.arange(self.parameters.experts), term.experts) / term.unit
+        return (column - _shared(term.offset_center))[:, None] * _shared(own)
 
     def _placed(self, blocks: Sequence[TensorVariable], places: Sequence[np.ndarray]) -> TensorVariable:
         """Return coefficients (K, P) on all design columns; a column that an expert does not use has 0."""
@@ -171,6 +181,9 @@ class _Predictors:
                 maps[-1] -= parameter.role.to_user(zero, 0.0, scaling.y_scale)
             offset = parameter.role.to_user(zero, scaling.y_center, scaling.y_scale)
             blocks = [self._block(term) @ _shared(matrix) for term, matrix in zip(terms, maps, strict=True)]
+            if any(term.term.offset is not None for term in terms):
+                first = np.eye(len(zero))[0]
+                blocks = [b - _shared(term.offset_center * first) for b, term in zip(blocks, terms, strict=True)]
             full = _stacked(blocks, terms) + _shared(offset)
             if not names and parameter.logarithmic:
                 pm.Deterministic(parameter.name, pt.exp(full[:, 0]), dims="expert")

@@ -123,12 +123,13 @@ class Predictor(ABC):
     """A specification of one linear predictor.
 
     Every predictor has ``shared`` (True for one set of coefficients for all experts, or the columns whose slopes they
-    share), the priors ``intercept`` and ``slopes`` (None for the default of the parameter it predicts) and yields its
-    basis on request.
+    share), the priors ``intercept`` and ``slopes`` (None for the default of the parameter it predicts), perhaps the
+    name of a column that is added as it is, and yields its basis on request.
     """
 
     shared: Shared
     intercept: Normal | None
+    offset: str | None = None
 
     @property
     @abstractmethod
@@ -186,6 +187,12 @@ def check_predictor(owner: str, predictor: Any) -> None:
         object.__setattr__(predictor, "columns", tuple(predictor.columns))
     check_prior(owner, "intercept", predictor.intercept, Normal)
     check_prior(owner, "slopes", predictor.slopes, Normal, LearnedScale)
+
+
+def check_offset(owner: str, offset: object) -> None:
+    """Refuse an ``offset=`` that is not the name of a column."""
+    if offset is not None and not isinstance(offset, str):
+        raise SpecError(f"{owner}.offset: expected the name of a column of X or None, got {offset!r} → pass its name")
 
 
 def check_flag(owner: str, name: str, value: object) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..priors import LearnedScale, Normal
-from .base import Basis, Columns, Predictor, Shared, check_predictor, check_shared
+from .base import Basis, Columns, Predictor, Shared, check_offset, check_predictor, check_shared
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,9 @@ class Linear(Predictor):
     shared
         True when all equal experts share the coefficients, the intercept included; or names or positions of the
         columns whose slopes they share while intercept and other slopes are their own (fixed effects).
+    offset
+        Name of a column that is added as it is, with coefficient 1, in units of what is predicted: for a mean, those
+        of y; for log sigma or a log mean, a logarithm. No predictor uses it as a covariate unless it names it.
 
     Raises
     ------
@@ -42,8 +45,10 @@ class Linear(Predictor):
     intercept: Normal | None = None
     slopes: Normal | LearnedScale | None = None
     shared: Shared = False
+    offset: str | None = None
 
     def __post_init__(self) -> None:
+        check_offset("Linear", self.offset)
         check_predictor("Linear", self)
         object.__setattr__(self, "shared", check_shared("Linear", self.shared))
 

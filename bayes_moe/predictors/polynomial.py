@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import SpecError
 from ..priors import LearnedScale, Normal
-from .base import Basis, Columns, Predictor, Shared, check_predictor, check_shared
+from .base import Basis, Columns, Predictor, Shared, check_offset, check_predictor, check_shared
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Polynomial(Predictor):
         Highest power D, 1 to 10.
     columns, intercept, slopes, shared
         As for `Linear`; a prior on the slopes is about the standardised powers.
+    offset
+        As for `Linear`.
 
     Raises
     ------
@@ -46,8 +48,10 @@ class Polynomial(Predictor):
     intercept: Normal | None = None
     slopes: Normal | LearnedScale | None = None
     shared: Shared = False
+    offset: str | None = None
 
     def __post_init__(self) -> None:
+        check_offset("Polynomial", self.offset)
         if isinstance(self.degree, bool) or not isinstance(self.degree, int) or not 1 <= self.degree <= 10:
             raise SpecError(f"Polynomial.degree: expected an integer from 1 to 10, got {self.degree!r} → lower it")
         check_predictor("Polynomial", self)

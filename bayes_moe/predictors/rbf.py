@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import SpecError
 from ..priors import LearnedScale, Normal
-from .base import Basis, Columns, Predictor, check_flag, check_predictor
+from .base import Basis, Columns, Predictor, check_flag, check_offset, check_predictor
 
 _MOST = 1000
 _SEEN = 1000  # rows that the first guess of the centres looks at
@@ -42,6 +42,8 @@ class RBF(Predictor):
     intercept, slopes
         Priors in the user's units; None for the defaults of what is predicted. The intercept's prior is about the
         average over the training rows, the slopes' about the coefficients of the bumps.
+    offset
+        As for `Linear`.
 
     Raises
     ------
@@ -67,8 +69,10 @@ class RBF(Predictor):
     intercept: Normal | None = None
     slopes: Normal | LearnedScale | None = None
     shared: bool = False
+    offset: str | None = None
 
     def __post_init__(self) -> None:
+        check_offset("RBF", self.offset)
         object.__setattr__(self, "centres", _read_centres(self.centres))
         width = self.width
         number = isinstance(width, int | float) and not isinstance(width, bool)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import SpecError
 from ..priors import LearnedScale, Normal
-from .base import Basis, Columns, Predictor, Shared, check_predictor, check_shared
+from .base import Basis, Columns, Predictor, Shared, check_offset, check_predictor, check_shared
 
 _MOST = 100
 _CLOSEST = 1e-6  # share of a column's range that knots are apart at least
@@ -43,6 +43,8 @@ class Spline(Predictor):
     intercept, slopes
         Priors as for `Linear`; the intercept's is about the average over the training rows, the slopes' about the
         D independent coefficients of the standardised B-splines.
+    offset
+        As for `Linear`.
 
     Raises
     ------
@@ -67,8 +69,10 @@ class Spline(Predictor):
     intercept: Normal | None = None
     slopes: Normal | LearnedScale | None = None
     shared: Shared = False
+    offset: str | None = None
 
     def __post_init__(self) -> None:
+        check_offset("Spline", self.offset)
         if isinstance(self.degree, bool) or not isinstance(self.degree, int) or not 1 <= self.degree <= 5:
             raise SpecError(f"Spline.degree: expected an integer from 1 to 5, got {self.degree!r} → 3 is usual")
         if isinstance(self.df, bool) or not isinstance(self.df, int) or not self.degree <= self.df <= _MOST:
