@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from ..families import Role
 from ..log_density import Expectation, Funnel, Scene
 from .chunks import Chunk, Group, pulled, row_curvature
+from .closed_terms import TermsOf, terms_of
 from .describe import user_coefficients
 from .design import Design
 from .general_steps import Sums, maximise, settle
@@ -50,7 +50,7 @@ class GeneralDensity:
     groups: tuple[Group, ...]
     table: np.ndarray
     outcomes: Outcomes
-    functions: tuple[Any, ...] = field(default=(), repr=False)
+    functions: tuple[TermsOf, ...] = field(default=(), repr=False)
 
     @property
     def size(self) -> int:
@@ -95,7 +95,7 @@ class GeneralDensity:
             rows = slice(start, start + _CHUNK)
             yield self._chunk(coefficients, functions, rows, bends=bends)
 
-    def _chunk(self, coefficients: np.ndarray, functions: Sequence[Any], rows: slice, *, bends: bool) -> Chunk:
+    def _chunk(self, coefficients: np.ndarray, functions: Sequence[TermsOf], rows: slice, *, bends: bool) -> Chunk:
         table, seen = self.table[rows], self.outcomes.at(rows)
         eta = table @ coefficients.T
         if seen.offsets is not None:
@@ -114,10 +114,8 @@ class GeneralDensity:
         return Chunk(table, columns, seen.weights, eta, log_weights, log_density, slopes, tuple(bent))
 
     @cached_property
-    def _terms(self) -> tuple[Any, ...]:
-        from ..graph.terms import terms_function  # PyTensor: what `import bayes_moe` does not pay
-
-        return tuple(terms_function(group.family, vector=self.outcomes.y.ndim == 2) for group in self.groups)
+    def _terms(self) -> tuple[TermsOf, ...]:
+        return tuple(terms_of(group.family, vector=self.outcomes.y.ndim == 2) for group in self.groups)
 
     # -- log density -------------------------------------------------------------------------------------------
 
