@@ -47,7 +47,7 @@ from .inference.nuts import NUTS
 from .mixture import MixtureOfExperts
 from .posterior.compare import compare
 from .posterior.fit import Fit
-from .predictors import RBF, Constant, Linear, Polynomial, Spline
+from .predictors import HSGP, RBF, Constant, Kernel, Linear, Polynomial, Spline
 from .presets import nearly_flat
 from .scaling import Scaling
 from .storage import load
@@ -57,6 +57,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ADVI",
     "EM",
+    "HSGP",
     "NUTS",
     "RBF",
     "BayesMoEError",
@@ -75,6 +76,7 @@ __all__ = [
     "Gamma",
     "InputError",
     "InterruptedFit",
+    "Kernel",
     "Laplace",
     "Linear",
     "LogNormal",

@@ -31,7 +31,7 @@ def user_coefficients(parameters: Parameters, design: Design, q: np.ndarray) -> 
         names = feature_names(parameters, parameter.name)
         full = np.zeros((*lead, parameters.experts, 1 + len(names)))
         for term in (term for term in parameters.terms if term.parameter == parameter):
-            raw = q[..., term.places] @ term.term.basis.to_user().T
+            raw = term.multiplied(q, q[..., term.places]) @ term.term.basis.to_user().T
             raw = parameter.role.to_user(raw, design.scaling.y_center, design.scaling.y_scale)
             raw[..., 0] -= term.offset_center
             columns = [0, *(1 + names.index(name) for name in term.term.basis.names)]
@@ -43,7 +43,30 @@ def user_coefficients(parameters: Parameters, design: Design, q: np.ndarray) -> 
             out[f"{parameter.predicted}_intercept"] = full[..., 0]
             if names:
                 out[f"{parameter.predicted}_slopes"] = full[..., 1:]
+        out.update(_hyperparameters(parameters, parameter.name, q))
     out.update(_gate_coefficients(parameters, design, q))
+    return out
+
+
+def hyperparameter_names(parameters: Parameters, name: str) -> tuple[str, ...]:
+    """Return what the weights of one parameter's slopes depend on, over all blocks, in order."""
+    found: dict[str, None] = {}
+    for term in parameters.terms:
+        if term.parameter.name == name and term.weights is not None:
+            found.update(dict.fromkeys(term.weights.names))
+    return tuple(found)
+
+
+def _hyperparameters(parameters: Parameters, name: str, q: np.ndarray) -> dict[str, np.ndarray]:
+    """Return amplitudes, in units of what is predicted, and lengthscales (..., expert); 0 for experts without."""
+    out: dict[str, np.ndarray] = {}
+    for term in parameters.terms:
+        if term.parameter.name == name and term.weights is not None:
+            values = term.weights.described([q[..., places] for places in term.hyper.T])
+            for quantity, found in values.items():
+                key = f"{term.parameter.predicted}_{quantity}"
+                whole = out.setdefault(key, np.zeros((*q.shape[:-1], parameters.experts)))
+                whole[..., list(term.experts)] = found * (term.unit if quantity == "amplitude" else 1.0)
     return out
 
 
@@ -77,6 +100,8 @@ def user_dims(parameters: Parameters) -> dict[str, tuple[str, ...]]:
             out[f"{parameter.predicted}_intercept"] = ("expert",)
             if names:
                 out[f"{parameter.predicted}_slopes"] = ("expert", f"{parameter.name}_feature")
+        for quantity in hyperparameter_names(parameters, parameter.name):
+            out[f"{parameter.predicted}_{quantity}"] = ("expert",)
     if parameters.gate.free:
         out["gate_intercept"] = ("expert",)
         out["gate_slopes"] = ("expert", "gate_feature")

@@ -89,10 +89,13 @@ def maximise(parameters: Parameters, q: np.ndarray, sums: Sums, *, damping: floa
     if damping > 0:
         precision = parameters.prior_scale**-2.0
         slope = parameters.pull_back(q, sums.scores) - precision * (q - parameters.prior_loc)
+        bent = parameters.curvature(q, sums.scores) if parameters.scaled else None
         for island in parameters.islands:
             places = island.places
             curvature = np.diag(precision[places])
-            for expert, matrix in island.maps:
+            if bent is not None:
+                curvature -= bent[np.ix_(places, places)]
+            for expert, matrix in parameters.maps(island, q):
                 curvature -= matrix.T @ sums.bends[expert] @ matrix
             out[places] += damping * _shortened(parameters, places, _ascent(curvature, slope[places]))
         if parameters.gate_start < parameters.size:

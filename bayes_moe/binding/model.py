@@ -189,6 +189,7 @@ class _Predictors:
                 pm.Deterministic(parameter.name, pt.exp(full[:, 0]), dims="expert")
             else:
                 self._register(parameter.predicted, f"{parameter.name}_feature", full, names)
+            self._report_weights(terms)
         if self.parameters.gate.free:
             basis = self.design.gate.basis
             self._register("gate", "gate_feature", self._gate() @ _shared(basis.to_user().T), basis.names)
@@ -200,6 +201,20 @@ class _Predictors:
         pm.Deterministic(f"{name}_intercept", full[:, 0], dims="expert")
         if features:
             pm.Deterministic(f"{name}_slopes", full[:, 1:], dims=("expert", dim))
+
+    def _report_weights(self, terms: Sequence[ExpertTerm]) -> None:
+        """Register amplitudes and lengthscales (K,); 0 for experts without."""
+        found: dict[str, TensorVariable] = {}
+        for term in (term for term in terms if term.weights is not None):
+            for name, value in _with_shared(term.weights).described(self._hyper(term)).items():
+                unit = _shared(term.unit if name == "amplitude" else 1.0)
+                whole = found.get(name, pt.zeros(self.experts))
+                found[name] = pt.set_subtensor(whole[_shared(np.array(term.experts))], value * unit)
+        for name, value in found.items():
+            pm.Deterministic(f"{terms[0].parameter.predicted}_{name}", value, dims="expert")
+
+    def _hyper(self, term: ExpertTerm) -> list[TensorVariable]:
+        return [self.variables[free.name] for free in term.free[2:]]
 
     def _terms(self, parameter: Parameter) -> list[ExpertTerm]:
         return [term for term in self.parameters.terms if term.parameter == parameter]
@@ -215,6 +230,9 @@ class _Predictors:
     def _block(self, term: ExpertTerm) -> TensorVariable:
         """Return the coefficients (experts of the block, 1 + p) on the term's own basis."""
         pieces = [self.variables[free.name] for free in term.free]
+        if term.weights is not None:
+            values = self._hyper(term)
+            pieces = [pieces[0], np.exp(_with_shared(term.weights).logs(values)) * pieces[1]]
         if term.shared:
             row = pt.concatenate([pieces[0][None], *pieces[1:]]) if len(pieces) > 1 else pieces[0][None]
             return pt.ones((_shared(term.experts).shape[0], 1)) * row[None, :]
@@ -222,6 +240,10 @@ class _Predictors:
             pieces[-1] = pt.ones((_shared(term.experts).shape[0], 1)) * pieces[-1][None, :]
             return pt.concatenate([pieces[0][:, None], *pieces[1:]], axis=1)[:, _shared(term.order)]
         return pt.concatenate([pieces[0][:, None], *pieces[1:]], axis=1) if len(pieces) > 1 else pieces[0][:, None]
+
+
+def _with_shared(record: Any) -> Any:
+    return replace(record, **_numbers_shared(record))
 
 
 def _stacked(blocks: Sequence[TensorVariable], terms: Sequence[ExpertTerm]) -> TensorVariable:

@@ -71,12 +71,13 @@ def all_coefficients(bound: Bound, q: np.ndarray) -> np.ndarray:
     """Return coefficients (draws, predictors, P) from unconstrained vectors (draws, size), all draws at once."""
     parameters = bound.parameters
     flat = np.zeros((len(q), parameters.rows * parameters.width))
-    targets, sources, factors = parameters.links
+    targets, sources, _ = parameters.links
     if parameters.copied:
         flat[:, targets] = q[:, sources]
     else:
-        for target, source, factor in zip(targets, sources, factors, strict=True):
-            flat[:, target] += factor * q[:, source]
+        factors = np.broadcast_to(parameters.factors(q), (len(q), len(targets)))
+        for link, (target, source) in enumerate(zip(targets, sources, strict=True)):
+            flat[:, target] += factors[:, link] * q[:, source]
     out = flat.reshape(len(q), parameters.rows, parameters.width)
     gate = parameters.gate
     if gate.free:
