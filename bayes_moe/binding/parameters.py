@@ -111,6 +111,12 @@ class Parameters:
             at += size
         return tuple(out)
 
+    @cached_property
+    def hyper(self) -> np.ndarray:
+        """Positions in q of what learned weights depend on."""
+        found = [one.hyper.ravel() for one in self.scaled]
+        return np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
+
     def factors(self, q: np.ndarray) -> np.ndarray:
         """Return all links' factors at vectors (..., size): (..., links), or (links,) where they are constant."""
         constant = self.links[2]

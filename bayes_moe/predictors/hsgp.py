@@ -42,7 +42,8 @@ class HSGP(Predictor):
     The approximation is good where lengthscales are neither short beside the spacing of the m sines (ℓ above about
     2 S c/m for rows within ±S of their middle) nor long beside the box (ℓ below about S c/3). Beyond the box f is 0:
     predictions return to the intercept. In a gate the lengthscale is fixed and the gate's learned scale is the
-    amplitude.
+    amplitude. EM's mode is that of z, amplitude and lengthscale together, where the amplitude is larger and the z are
+    smaller than on average; read amplitudes from a posterior.
 
     Parameters
     ----------
