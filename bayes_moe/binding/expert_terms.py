@@ -38,8 +38,6 @@ class ExpertTerm:
     offset_center
         Mean over the training rows of what is added to the linear predictor; it is added less that, so that priors of
         the intercept are about the average row.
-    unit
-        What one unit of the linear predictor is in units of what is predicted.
     weights
         What multiplies the slopes, if anything does.
     """
@@ -53,7 +51,6 @@ class ExpertTerm:
     start: int
     free: tuple[Free, ...]
     offset_center: float = 0.0
-    unit: float = 1.0
     weights: Weights | None = None
 
     @property
@@ -99,13 +96,6 @@ class ExpertTerm:
         first = self.start + sum(piece.size for piece in self.free) - number * count
         found = first + np.arange(number * count).reshape(number, count).T
         return np.ascontiguousarray(np.broadcast_to(found, (len(self.experts), number)))
-
-    def multiplied(self, q: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Return coefficients from free values (..., experts, 1 + p): slopes times their weights at q (..., size)."""
-        if self.weights is None:
-            return values
-        logs = self.weights.logs([q[..., places] for places in self.hyper.T])
-        return np.concatenate([values[..., :1], np.exp(logs) * values[..., 1:]], axis=-1)
 
     def coordinate(self, dim: str) -> Sequence[object]:
         """Return the labels along a dimension of the free variables: experts, or columns of the basis."""
@@ -188,8 +178,7 @@ def make_expert_terms(
             free = _expert_free(parameter, predictor, term, positions, design, centres[index], suffix, weights)
             row = ahead + slot * count
             center = 0.0 if term.offset is None else design.scaling.x_center[term.offset]
-            unit = _unit(parameter, design)
-            terms.append(ExpertTerm(parameter, predictor, term, positions, row, count, at, free, center, unit, weights))
+            terms.append(ExpertTerm(parameter, predictor, term, positions, row, count, at, free, center, weights))
             at += sum(piece.size for piece in free)
             slot += max(1, len(parameter.labels))
         slots = max(slots, slot)
@@ -207,7 +196,9 @@ def _expert_free(
     weights: Weights | None,
 ) -> tuple[Free, ...]:
     predicted, scaling = parameter.predicted, design.scaling
-    stretch = _unit(parameter, design)
+    units = np.array([scaling.unit(output) for output in parameter.units])
+    y_center, y_scale = (units[:, i] if parameter.labels else units[0, i] for i in range(2))
+    stretch = y_scale if parameter.role is Role.LOCATION else np.ones(())
     prior = predictor.intercept or parameter.prior.intercept
     loc, scale = _standardised(prior, stretch, np.ones(()))
     if predictor.intercept is None and any(name in centre for name in parameter.columns):
@@ -215,9 +206,9 @@ def _expert_free(
         loc = loc if parameter.labels else loc[0]
         loc = loc @ zero_sum_basis(len(loc)) if parameter.zero_sum else loc
     elif not prior.standardised and parameter.role is Role.LOCATION:
-        loc = loc - scaling.y_center / scaling.y_scale
+        loc = loc - y_center / y_scale
     elif not prior.standardised and parameter.role is Role.LOG_SCALE:
-        loc = loc - np.log(scaling.y_scale)
+        loc = loc - np.log(y_scale)
     whole_shared = predictor.shared is True
     lead: tuple[int, ...] = () if whole_shared else (len(experts),)
     dims: tuple[str, ...] = () if whole_shared else (f"expert{suffix}",)
@@ -232,29 +223,31 @@ def _expert_free(
     slopes = parameter.prior.slopes if predictor.slopes_prior is None else predictor.slopes_prior
     if weights is not None:
         slopes = Normal(0.0, 1.0, standardised=True)
-    loc, scale = _standardised(slopes, stretch, term.basis.slope_units())
+    slope_units = term.basis.slope_units()
+    loc, scale = _standardised(slopes, stretch, slope_units[:, None] if tail else slope_units)
     tied = np.zeros(term.width, dtype=bool) if whole_shared else term.basis.pooled()
     out = [whole]
     for used, word, ahead, along in ((~tied, "own_", lead, dims), (tied, "shared_", (), ())):
         if used.any():
             some = tied.any()
-            size = int(used.sum())
-            own_loc, own_scale = (
-                np.reshape(np.broadcast_to(v, term.width)[used], (size, *(1 for _ in tail))) for v in (loc, scale)
-            )
+            own_loc, own_scale = (_of_columns(v, used, labelled=bool(tail)) for v in (loc, scale))
             inner = (*along, f"{parameter.name}_{word if some else ''}feature{suffix}", *names)
             name = f"{predicted}_slopes{'_shared' if word == 'shared_' else ''}{suffix}_z"
-            out.append(Free(name, inner, (*ahead, size, *tail), own_loc, own_scale, zero_sum))
+            out.append(Free(name, inner, (*ahead, int(used.sum()), *tail), own_loc, own_scale, zero_sum))
     moved = weights.names if weights is not None else ()
     zero, one = np.zeros(()), np.ones(())
     return (*out, *(Free(f"{predicted}_log_{name}{suffix}_z", dims, lead, zero, one) for name in moved))
 
 
-def _unit(parameter: Parameter, design: Design) -> float:
-    return design.scaling.y_scale if parameter.role is Role.LOCATION else 1.0
+def _of_columns(values: np.ndarray, used: np.ndarray, *, labelled: bool) -> np.ndarray:
+    """Return a number per column, or per column and label, for some of the columns; one number stays one."""
+    if values.ndim == 0:
+        return values
+    shape = (len(used), *values.shape[1:]) if labelled else (len(used),)
+    return np.asarray(np.broadcast_to(values, shape)[used])
 
 
-def _standardised(prior: Normal, stretch: float, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _standardised(prior: Normal, stretch: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if prior.standardised:
         return np.asarray(prior.loc, dtype=float), np.asarray(prior.scale, dtype=float)
     return prior.loc * units / stretch, prior.scale * units / stretch

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import InputError
-from ..families import Family
+from ..errors import InputError, SpecError
+from ..families import Role
 from ..mixture import MixtureOfExperts
+from ..scaling import Scaling
 from .design import column_named
 from .parameters import Parameters
 
@@ -92,13 +93,11 @@ def extra_columns(model: MixtureOfExperts) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for expert, _ in model.blocks:
         found.update(dict.fromkeys(expert.family.given.values()))
-        exposure = getattr(expert.family, "exposure", None)
-        if exposure is not None:
-            found[exposure] = None
+        found.update(dict.fromkeys(expert.family.exposures.values()))
     return tuple(found)
 
 
-def make_extras(model: MixtureOfExperts, names: Sequence[str], parameters: Parameters) -> Extras:
+def make_extras(model: MixtureOfExperts, names: Sequence[str], parameters: Parameters, scaling: Scaling) -> Extras:
     """Return the columns that enter the densities of ``model`` beside the design.
 
     Raises
@@ -111,21 +110,23 @@ def make_extras(model: MixtureOfExperts, names: Sequence[str], parameters: Param
     for expert, positions in model.blocks:
         for argument, name in expert.family.given.items():
             given[argument] = column_named(name, names, f"{type(expert.family).__name__}.{argument}")
-        offsets.extend(_exposures(expert.family, positions, names, parameters))
+        for predicted, name in expert.family.exposures.items():
+            column = column_named(name, names, f"{type(expert.family).__name__}.exposure")
+            offsets.extend(_exposures(predicted, column, positions, parameters))
     for term in parameters.terms:
         if term.term.offset is not None:
-            rows = np.concatenate([term.rows(label) for label in range(term.labels)])
-            offsets.append(Offset(rows, term.term.offset, logarithm=False, center=term.offset_center, unit=term.unit))
+            if term.parameter.labels:
+                raise SpecError(
+                    f"{type(term.predictor).__name__}.offset: expected a parameter that is one number, got "
+                    f"{term.parameter.name!r} of {len(term.parameter.labels)} → leave the offset out"
+                )
+            unit = scaling.unit(term.parameter.units[0])[1] if term.parameter.role is Role.LOCATION else 1.0
+            rows, center = term.rows(0), term.offset_center
+            offsets.append(Offset(rows, term.term.offset, logarithm=False, center=center, unit=unit))
     return Extras(tuple(given.items()), tuple(offsets), parameters.rows, tuple(names))
 
 
-def _exposures(
-    family: Family, positions: Sequence[int], names: Sequence[str], parameters: Parameters
-) -> Iterator[Offset]:
-    exposure = getattr(family, "exposure", None)
-    if exposure is None:
-        return
-    column = column_named(exposure, names, f"{type(family).__name__}.exposure")
+def _exposures(predicted: str, column: int, positions: Sequence[int], parameters: Parameters) -> Iterator[Offset]:
     for term in parameters.terms:
-        if term.parameter.predicted == "log_mu" and set(term.experts) & set(positions):
+        if term.parameter.predicted == predicted and set(term.experts) & set(positions):
             yield Offset(term.rows(0), column, logarithm=True, center=0.0, unit=1.0)
