@@ -188,6 +188,7 @@ def _offsets_apart() -> Sequence[Expert]:
     return [one, Expert(mu=RBF(2, columns=("place",), offset="age")), one, Expert(mu=Constant())]
 
 
+_CALM = HSGP(2, amplitude=priors.LearnedScale(0.3, 0.3), shared=True)
 _PROCESS_GATE = SoftmaxGate(HSGP(3, kernel=Kernel.MATERN52, amplitude=priors.LearnedScale(2.0, 0.5)))
 
 
@@ -210,8 +211,9 @@ GENERAL: dict[str, Case] = {
     "offsets of means and sigmas": _frame_case(_mixture(2, **_OFFSET_UNITS), 50),
     "Gaussian processes": simulated(_mixture(2, mu=HSGP(5)), 52),
     "Gaussian processes over two columns, weighted": simulated(
-        _mixture(2, _PROCESS_GATE, mu=HSGP((3, 2), 1.3, Kernel.MATERN52), sigma=HSGP(2, shared=True)),
+        _mixture(2, _PROCESS_GATE, mu=HSGP((3, 2), 1.3, Kernel.MATERN52), sigma=_CALM),
         53,
+        rows=60,
         columns=2,
         weighted=True,
     ),
