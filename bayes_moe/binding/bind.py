@@ -108,7 +108,7 @@ class Bound:
     def _has_kernels(self) -> bool:
         normal = all(type(expert.family) is Normal for expert in self.met.experts)
         gated = type(self.met.gate) in (SoftmaxGate, EqualGate)
-        return normal and gated and self._added_to_all_means
+        return normal and gated and not self.parameters.scaled and self._added_to_all_means
 
     @property
     def _added_to_all_means(self) -> bool:

@@ -80,7 +80,7 @@ def pulled(chunk: Chunk, mass: np.ndarray, gate: BoundGate, groups: Sequence[Gro
         for rows in group.rows:
             # an impossible expert has no mass, whatever its slope
             own = mass[:, group.experts]
-            out[:, rows] = np.where(own > 0, own * chunk.slopes[:, rows], 0.0)
+            out[:, rows] = own * np.where(own > 0, chunk.slopes[:, rows], 0.0)
     return out
 
 
@@ -103,7 +103,7 @@ def row_curvature(chunk: Chunk, responsibilities: np.ndarray, gate: BoundGate, g
             rows = group.rows[:, i]
             single[:, expert, rows] = np.where(r[:, None] > 0, chunk.slopes[:, rows], 0.0)
             if bends is not None:
-                own = np.where(r > 0, r * bends[:, :, :, i], 0.0)
+                own = r * np.where(r > 0, bends[:, :, :, i], 0.0)
                 out[:, rows[:, None], rows[None, :]] += own.transpose(2, 0, 1)
     mean = np.einsum("nk,nkr->nr", responsibilities, single)
     out += np.einsum("nk,nkr,nks->nrs", responsibilities, single, single, optimize=True)

@@ -95,7 +95,7 @@ def make_design(
     Raises
     ------
     SpecError
-        If a predictor names a column that the table does not have, or a gate's predictor has an offset.
+        If a predictor names a column that the table does not have, or one has no meaning in a gate.
     """
     standardised = scaling.standardise_x(table)
     gate_predictor = model.gate.predictor
@@ -103,7 +103,7 @@ def make_design(
     predictors = [gate_predictor, *(p for block in expert_predictors for p in block)]
     claimed = {_position(column, names) for predictor in predictors for column in predictor.claimed()}
     claimed |= {_position(name, names) for name in reserved}
-    refuse_gate_offset(gate_predictor)
+    gate_predictor.refuse_in_gate()
     offsets = [[_offset(predictor, names) for predictor in block] for block in expert_predictors]
     claimed |= {offset for block in offsets for offset in block if offset is not None}
     appended = {list(names).index(name) for name in gate_columns}
@@ -129,15 +129,6 @@ def _position(column: str | int, names: Sequence[str]) -> int:
     if isinstance(column, str):
         return list(names).index(column) if column in names else -1
     return column
-
-
-def refuse_gate_offset(predictor: Predictor) -> None:
-    """Refuse an offset in a gate's predictor."""
-    if predictor.offset is not None:
-        raise SpecError(
-            f"gate: expected a predictor without offset, got offset={predictor.offset!r} → what is added to every "
-            "expert's log weight changes no weight; leave it out"
-        )
 
 
 def _offset(predictor: Predictor, names: Sequence[str]) -> int | None:
