@@ -20,7 +20,7 @@ from bayes_moe.errors import InputError, Notice, listed, nearest
 from bayes_moe.newdata import read_new, read_target
 from bayes_moe.scaling import Scaling, TargetScale, measure, refuse_huge
 from bayes_moe.screening import Screened, screen, weak_data
-from bayes_moe.tables import Column, Reading, Table, read_column, read_table, refuse_misaligned
+from bayes_moe.tables import Column, Reading, Table, encoded, read_column, read_table, refuse_misaligned
 
 __all__ = ["Data", "Missing", "Scaling", "Table", "read_new", "read_target", "read_training", "scaling_of"]
 
@@ -98,7 +98,8 @@ def read_training(
     ----------
     X
         Table of covariates, ``(n, p)``: array, list of rows, masked array, pandas, polars or pyarrow frame,
-        xarray DataArray; 1-D is one column. ``(n, 0)`` is a mixture without covariates.
+        xarray DataArray; 1-D is one column. ``(n, 0)`` is a mixture without covariates. A frame's columns of text or
+        categories become 0/1 columns, one for every level but the first: ``site[b]``, ``site[c]``, ...
     y
         ``(n,)`` or ``(n, 1)`` real numbers that vary.
     gate_X
@@ -141,27 +142,31 @@ def read_training(
     values, y_values, weight = (_frozen(a, kept) for a in (joined.values, column.values, weight))
     rows = int((weight > 0).sum())
     _refuse_few_rows(rows, experts)
-    scaling = _scaling_for(values, y_values, weight, joined.names, scaling, target)
+    values, columns, encodings, level_notices = encoded(joined, values, weight > 0, "X")
+    scaling = _scaling_for(_frozen(values), y_values, weight, columns, scaling, target)
     used = ~np.array(scaling.x_constant or [False] * values.shape[1], dtype=bool)
-    names = tuple(name for name, use in zip(joined.names, used, strict=True) if use)
-    dropped = tuple(name for name, use in zip(joined.names, used, strict=True) if not use)
+    names = tuple(name for name, use in zip(columns, used, strict=True) if use)
+    dropped = tuple(name for name, use in zip(columns, used, strict=True) if not use)
     weak = weak_data(rows, parameters(names) if callable(parameters) else parameters)
     notices = (
         *(notice for part in parts for notice in part.notices),
         *column.notices,
         *drop_notices,
+        *level_notices,
         *_weight_notices(weight),
         *(() if weak is None else (weak,)),
         *_constant_notices(dropped),
         *screen(_screened(values if used.all() else values[:, used], names, y_values, weight > 0, kept, experts)),
     )
+    table = Table(values, columns, joined.named, _kept_index(joined.index, kept, n), encodings)
+    appended = parts[1].names if len(parts) > 1 else ()
     return Data(
-        table=Table(values, joined.names, joined.named, _kept_index(joined.index, kept, n)),
+        table=table,
         y=y_values,
         y_name=column.name or "y",
         weights=weight,
         weighted=weights is not None,
-        gate_columns=parts[1].names if len(parts) > 1 else (),
+        gate_columns=tuple(n for n, source in zip(columns, table.sources, strict=True) if source in appended),
         dropped=dropped,
         notices=notices,
         digest=_digest(y_values, weight),
@@ -194,7 +199,9 @@ def _read_covariates(X: Any, gate_X: Any) -> tuple[Reading, tuple[Reading, ...]]
             f"gate_X: expected columns that X lacks, got {listed(clash)} → rename them, or leave gate_X "
             f"out and name the gate's columns in its predictor: Linear(columns=...)"
         )
-    return Reading(np.hstack([x.values, z.values]), x.names + z.names, x.named, x.index), (x, z)
+    both = np.hstack([x.values, z.values])
+    encodings, unused = x.encodings + z.encodings, {**x.unused, **z.unused}
+    return Reading(both, x.names + z.names, x.named, x.index, encodings=encodings, unused=unused), (x, z)
 
 
 def _read_y(y: Any, X: Any) -> Column:

@@ -6,10 +6,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from bayes_moe.categories import Encoding
 from bayes_moe.columns import FloatArray
 from bayes_moe.errors import InputError, listed, nearest
 from bayes_moe.scaling import refuse_huge
-from bayes_moe.tables import Reading, read_column, read_table, refuse_misaligned
+from bayes_moe.tables import Reading, expanded, read_column, read_table, refuse_misaligned
 
 
 class Named(Protocol):
@@ -23,12 +24,21 @@ class Named(Protocol):
     def named(self) -> bool:
         """Whether the user gave these names."""
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Name of the user's column that every column came from."""
+
+    @property
+    def encodings(self) -> tuple[Encoding, ...]:
+        """What columns of text or categories became."""
+
 
 def read_new(X: Any, training: Named, *, gate_X: Any = None, gate_columns: tuple[str, ...] = ()) -> FloatArray:
     """Read rows to predict at, ``(m, p)`` in the column order of the training table, in the user's units.
 
-    Frames are matched by name when the training columns were named, in any order; arrays by position. The
-    gate's columns come through ``gate_X``, or stand in ``X`` with the others.
+    Frames are matched by name when the training columns were named, in any order; arrays by position. Columns of
+    text or categories become the 0/1 columns they were in training. The gate's columns come through ``gate_X``, or
+    stand in ``X`` with the others.
 
     Parameters
     ----------
@@ -42,8 +52,8 @@ def read_new(X: Any, training: Named, *, gate_X: Any = None, gate_columns: tuple
     Raises
     ------
     InputError
-        For missing or extra columns (named, with the nearest known name), another width, or values that are
-        missing, infinite or no numbers.
+        For missing or extra columns (named, with the nearest known name), another width, a level that training had
+        not, or values that are missing, infinite or no numbers.
 
     Examples
     --------
@@ -52,24 +62,22 @@ def read_new(X: Any, training: Named, *, gate_X: Any = None, gate_columns: tuple
     >>> read_new([3, 4], training)
     array([[3.], [4.]])
     """
-    reading = read_table(X, "X", prefix="x")
+    reading = read_table(X, "X", prefix="x", known=training.encodings)
     if gate_X is None:
-        if (
-            gate_columns
-            and reading.values.shape[1] < len(training.names)
-            and not set(gate_columns) & set(reading.names)
-        ):
+        theirs = {source for name, source in zip(training.names, training.sources, strict=True) if name in gate_columns}
+        if gate_columns and len(reading.names) < len(training.names) and not theirs & set(reading.names):
             raise InputError(
                 f"gate_X: expected columns {listed(map(repr, gate_columns))} for the gate, got None → pass "
                 f"gate_X as in training"
             )
-        return _matched(reading, training.names, "X", named=training.named)
+        return _matched(reading, training, training.names, "X", named=training.named)
     if not gate_columns:
         raise InputError("gate_X: expected None, since the fit was made without it, got a table → leave it out")
     own = tuple(name for name in training.names if name not in gate_columns)
-    gate = read_table(gate_X, "gate_X", prefix="z")
-    x = _matched(reading, own, "X", named=training.named)
-    z = _matched(gate, gate_columns, "gate_X", named=gate_columns != _positional("z", len(gate_columns)))
+    gate = read_table(gate_X, "gate_X", prefix="z", known=training.encodings)
+    x = _matched(reading, training, own, "X", named=training.named)
+    named = gate_columns != _positional("z", len(gate_columns))
+    z = _matched(gate, training, gate_columns, "gate_X", named=named)
     if len(x) != len(z):
         raise InputError(f"gate_X: expected {len(x)} rows as in X, got {len(z)} → pass one row per row of X")
     refuse_misaligned(reading.index, gate.index, ("X", "gate_X"))
@@ -94,8 +102,21 @@ def read_target(y: Any, n: int) -> FloatArray:
     return column.values
 
 
-def _matched(reading: Reading, expected: tuple[str, ...], argument: str, *, named: bool) -> FloatArray:
-    """Put the columns of a reading into the expected order, by name where both sides have names."""
+def _matched(reading: Reading, training: Named, expected: tuple[str, ...], argument: str, *, named: bool) -> FloatArray:
+    """Put the columns of a reading into the expected order, by name where both sides have names.
+
+    Columns of text or categories become the 0/1 columns they were in training; a table that holds these already, as
+    ``fit.data.table`` does, is taken as it is.
+    """
+    origin = dict(zip(training.names, training.sources, strict=True))
+    own = tuple(dict.fromkeys(origin[name] for name in expected))
+    if reading.named and own != expected and set(reading.names) != set(expected):
+        reading.refuse_missing(argument, "leave out or fill these rows")
+        _refuse_other_columns(reading.names, own, argument)
+        values = reading.values[:, [reading.names.index(name) for name in own]]
+        encodings = tuple(encoding for encoding in training.encodings if encoding.column in own)
+        refuse_huge(values, argument, own)
+        return expanded(values, own, encodings)[0]
     p, values = len(expected), reading.values
     if reading.flat and p != 1:
         if values.size == 0:

@@ -19,7 +19,7 @@ PACKAGE = "bayes_moe"
 # or folder of the package; "log_density" stands for that one module of a room. A room that is missing
 # here may not exist: give it its place when you add it.
 _SPECIFICATION = {"graph", "priors", "predictors", "families", "gates", "experts", "mixture"}
-_BORDER = {"columns", "tables", "newdata", "scaling", "screening", "data"}
+_BORDER = {"columns", "categories", "tables", "newdata", "scaling", "screening", "data"}
 _PROTOCOL = "log_density"  # what an engine may ask of a density: the one thing that binding implements
 _BINDING = _SPECIFICATION | _BORDER | {_PROTOCOL, "pointers"}
 _RESULT = _BINDING | {"binding", "inference", "records", "specification", "container"}
@@ -38,8 +38,9 @@ LAYERS: dict[str, set[str]] = {
     "presets": _SPECIFICATION,
     "columns": set(),
     "scaling": {"columns"},
-    "tables": {"columns"},
-    "newdata": {"columns", "tables", "scaling"},
+    "categories": {"columns"},
+    "tables": {"columns", "categories"},
+    "newdata": {"columns", "categories", "tables", "scaling"},
     "screening": {"columns", "scaling"},
     "data": _BORDER,
     "binding": _BINDING,

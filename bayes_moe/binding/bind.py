@@ -145,6 +145,7 @@ def bind(model: MixtureOfExperts, data: Data) -> Bound:
         gate_columns=data.gate_columns,
         dropped=data.dropped,
         reserved=extra_columns(met),
+        sources=data.table.sources,
     )
     raw = np.asarray(data.table.values)[counted]
     centres = [

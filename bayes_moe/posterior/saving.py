@@ -19,6 +19,7 @@ import numpy as np
 import xarray as xr
 
 from ..binding.bind import Bound
+from ..categories import Encoding
 from ..container.sealed import read_file, write_file
 from ..data import Data
 from ..errors import Notice, SaveFileError
@@ -87,7 +88,7 @@ class SavedFit:
     versions: Mapping[str, str]
 
 
-_RECORDS = (SavedFit, Data, Table, Scaling, Notice, Outcome, Optimum, Status, Labels, FitStatus)
+_RECORDS = (SavedFit, Data, Table, Encoding, Scaling, Notice, Outcome, Optimum, Status, Labels, FitStatus)
 SCHEMA = Schema({**SPECIFICATIONS, **{kind.__name__: record(kind) for kind in _RECORDS}})
 
 
@@ -190,6 +191,9 @@ def check(saved: SavedFit) -> None:
     _shaped("data.rows", data.rows, (rows,))
     if len(set(data.table.names)) < columns or not {*data.gate_columns, *data.dropped} <= {*data.table.names}:
         raise SaveFileError("data.table.names: expected distinct names with those of gate and constant columns")
+    encoded = [name for encoding in data.table.encodings for name in encoding.names]
+    if len(set(encoded)) < len(encoded) or not {*encoded} <= {*data.table.names}:
+        raise SaveFileError("data.table.encodings: expected the names of columns of the table, each once")
     if len(data.scaling.x_center) != columns:
         raise SaveFileError(f"data.scaling: expected {columns} columns, got {len(data.scaling.x_center)}")
     if outcome.draws.ndim != 3:

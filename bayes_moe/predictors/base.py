@@ -32,6 +32,9 @@ class Columns:
         Standardisation of every column.
     dropped
         Names of constant columns, which no basis uses.
+    sources
+        Name of the user's column that every column came from, where 0/1 columns stand for one of text; empty where
+        none do.
     """
 
     names: tuple[str, ...]
@@ -39,6 +42,7 @@ class Columns:
     center: tuple[float, ...]
     scale: tuple[float, ...]
     dropped: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
     def positions(self, columns: Sequence[str | int] | None, owner: str) -> tuple[int, ...]:
         """Return the positions a predictor asks for, without constant columns.
@@ -48,22 +52,36 @@ class Columns:
         SpecError
             If a name or position is not in the table.
         """
-        chosen = self.default if columns is None else tuple(self._position(column, owner) for column in columns)
+        if columns is None:
+            chosen = self.default
+        else:
+            chosen = tuple(dict.fromkeys(j for column in columns for j in self.places(column, owner)))
         return tuple(j for j in chosen if self.names[j] not in self.dropped)
 
-    def _position(self, column: str | int, owner: str) -> int:
+    def places(self, column: str | int, owner: str) -> tuple[int, ...]:
+        """Return the positions of one column of the user's table, or of a 0/1 column by its own name.
+
+        Raises
+        ------
+        SpecError
+            If there is no such column.
+        """
+        sources = self.sources or self.names
+        own = tuple(dict.fromkeys(sources))
         if isinstance(column, str):
             if column in self.names:
-                return self.names.index(column)
+                return (self.names.index(column),)
+            if column not in sources:
+                raise SpecError(
+                    f"{owner}.columns: expected names of the table's columns {list(own)}, got {column!r}"
+                    f"{nearest(column, own)} → correct the name"
+                )
+        elif not 0 <= column < len(own):
             raise SpecError(
-                f"{owner}.columns: expected names of the table's columns {list(self.names)}, got {column!r}"
-                f"{nearest(column, self.names)} → correct the name"
+                f"{owner}.columns: expected positions from 0 to {len(own) - 1}, got {column!r} → correct it"
             )
-        if 0 <= column < len(self.names):
-            return column
-        raise SpecError(
-            f"{owner}.columns: expected positions from 0 to {len(self.names) - 1}, got {column!r} → correct it"
-        )
+        wanted = column if isinstance(column, str) else own[column]
+        return tuple(j for j, source in enumerate(sources) if source == wanted)
 
 
 class Basis(ABC):
