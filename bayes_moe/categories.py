@@ -126,6 +126,38 @@ def as_texts(column: Any, *, only_text: bool) -> list[str | None] | None:
     ]
 
 
+def as_labels(column: Any) -> list[int | str | None] | None:
+    """Return the entries of a column as whole numbers or text, None where missing; None for what is no column.
+
+    Examples
+    --------
+    >>> as_labels([3.0, "b", ("c", 1), None])
+    [3, 'b', "('c', 1)", None]
+    """
+    if hasattr(column, "to_pylist"):
+        values = column.to_pylist()
+    elif isinstance(column, list | tuple):
+        values = list(column)
+    else:
+        array = np.asarray(column)
+        if array.ndim == 2 and array.shape[1] == 1:
+            array = array[:, 0]
+        if array.ndim != 1:
+            return None
+        values = array.tolist()
+    return [_label(value) for value in values]
+
+
+def _label(value: Any) -> int | str | None:
+    if is_missing(type(value)) or (isinstance(value, float | np.floating) and value != value):
+        return None
+    if isinstance(value, bool | np.bool_):
+        return str(value)
+    if isinstance(value, int | np.integer) or (isinstance(value, float | np.floating) and float(value).is_integer()):
+        return int(value)
+    return str(value)
+
+
 def settle_levels(
     codes: FloatArray, encoding: Encoding, counted: npt.NDArray[np.bool_], unused: Sequence[str]
 ) -> tuple[FloatArray, Encoding, list[Notice]]:

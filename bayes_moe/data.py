@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from bayes_moe.columns import FloatArray, rows_text
 from bayes_moe.errors import InputError, Notice, listed, nearest
+from bayes_moe.groups import Groups, group_notices, kept_groups, read_groups
 from bayes_moe.newdata import read_new, read_target
 from bayes_moe.scaling import Scaling, TargetScale, measure, refuse_huge
 from bayes_moe.screening import Screened, screen, weak_data
@@ -60,11 +61,13 @@ class Data:
     notices
         Findings about the data, for ``fit.status``.
     digest
-        SHA-256 of y and the weights: two fits with the same digest saw the same target.
+        SHA-256 of y, the weights and the groups: two fits with the same digest saw the same target.
     scaling
         The scaling passed in, or the one measured on these rows.
     rows
         ``(n,)`` positions of the rows in what was passed; with gaps where rows were dropped.
+    groups
+        Which rows share one latent label, or None where every row has its own.
     """
 
     table: Table
@@ -78,6 +81,7 @@ class Data:
     digest: str
     scaling: Scaling
     rows: npt.NDArray[np.intp]
+    groups: Groups | None = None
 
 
 def read_training(
@@ -86,6 +90,7 @@ def read_training(
     *,
     gate_X: Any = None,
     weights: Any = None,
+    groups: Any = None,
     missing: Missing = Missing.REFUSE,
     experts: int,
     parameters: int | Callable[[tuple[str, ...]], int],
@@ -106,6 +111,9 @@ def read_training(
         A second table, appended for the gate alone.
     weights
         ``(n,)`` finite numbers, none negative, with a total between 1e-6 and 1e15.
+    groups
+        ``(n,)`` labels of groups, or the name of a column of X that holds them and is no covariate then; none may be
+        missing.
     missing
         What becomes of rows that miss a value; weights may miss none.
     experts
@@ -130,11 +138,12 @@ def read_training(
     """
     if not isinstance(missing, Missing):
         raise InputError(f"missing: expected a Missing, got {missing!r} → pass Missing.REFUSE or Missing.DROP")
-    joined, parts = _read_covariates(X, gate_X)
+    joined, parts = _read_covariates(X, gate_X, groups if isinstance(groups, str) else None)
     column = _read_y(y, X)
     n = _common_length(parts[0], column)
     refuse_misaligned(joined.index, column.index, ("X", "y"))
     weight = _read_weights(weights, n, joined.index)
+    members = None if groups is None else read_groups(groups, X, n, joined.index)
     kept, drop_notices = _complete_rows(parts, column, missing)
     for argument, part in zip(("X", "gate_X"), parts, strict=False):
         refuse_huge(part.values, argument, part.names)
@@ -142,6 +151,7 @@ def read_training(
     values, y_values, weight = (_frozen(a, kept) for a in (joined.values, column.values, weight))
     rows = int((weight > 0).sum())
     _refuse_few_rows(rows, experts)
+    members = None if members is None else kept_groups(members, kept)
     values, columns, encodings, level_notices = encoded(joined, values, weight > 0, "X")
     scaling = _scaling_for(_frozen(values), y_values, weight, columns, scaling, target)
     used = ~np.array(scaling.x_constant or [False] * values.shape[1], dtype=bool)
@@ -156,6 +166,7 @@ def read_training(
         *_weight_notices(weight),
         *(() if weak is None else (weak,)),
         *_constant_notices(dropped),
+        *([] if members is None else group_notices(members, weight > 0, experts)),
         *screen(_screened(values if used.all() else values[:, used], names, y_values, weight > 0, kept, experts)),
     )
     table = Table(values, columns, joined.named, _kept_index(joined.index, kept, n), encodings)
@@ -169,9 +180,10 @@ def read_training(
         gate_columns=tuple(n for n, source in zip(columns, table.sources, strict=True) if source in appended),
         dropped=dropped,
         notices=notices,
-        digest=_digest(y_values, weight),
+        digest=_digest(y_values, weight, members),
         scaling=scaling,
         rows=kept,
+        groups=members,
     )
 
 
@@ -180,11 +192,11 @@ def scaling_of(data: Data) -> Scaling:
     return data.scaling
 
 
-def _read_covariates(X: Any, gate_X: Any) -> tuple[Reading, tuple[Reading, ...]]:
-    """Read X and gate_X; return them joined, and one by one."""
+def _read_covariates(X: Any, gate_X: Any, without: str | None) -> tuple[Reading, tuple[Reading, ...]]:
+    """Read X and gate_X, but for the column that names groups; return them joined, and one by one."""
     if X is None:
         raise InputError("X: expected a table, got None → pass np.empty((len(y), 0)) for a model without columns")
-    x = read_table(X, "X", prefix="x")
+    x = read_table(X, "X", prefix="x", without=without)
     if gate_X is None:
         return x, (x,)
     z = read_table(gate_X, "gate_X", prefix="z")
@@ -342,7 +354,7 @@ def _frozen(array: Any, rows: npt.NDArray[np.intp] | None = None) -> Any:
     return array
 
 
-def _digest(y: FloatArray, weights: FloatArray) -> str:
-    """SHA-256 of y and weights as little-endian float64, -0.0 read as 0.0."""
-    content = np.concatenate([y, weights]) + 0.0
-    return hashlib.sha256(content.astype("<f8").tobytes()).hexdigest()
+def _digest(y: FloatArray, weights: FloatArray, groups: Groups | None) -> str:
+    """SHA-256 of y and weights as little-endian float64, -0.0 read as 0.0, and of the rows' groups."""
+    content = (np.concatenate([y, weights]) + 0.0).astype("<f8").tobytes()
+    return hashlib.sha256(content + (b"" if groups is None else groups.codes.astype("<i8").tobytes())).hexdigest()

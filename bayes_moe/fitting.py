@@ -39,6 +39,7 @@ def fit(
     *,
     gate_X: Any = None,
     weights: Any = None,
+    groups: Any = None,
     start: Fit | Mapping[str, Any] | None = None,
     scaling: Scaling | None = None,
     missing: Missing = Missing.REFUSE,
@@ -60,6 +61,11 @@ def fit(
         Further columns that only the gate sees.
     weights
         Row weights (n,); 2 counts a row twice.
+    groups
+        Labels (n,) of groups whose rows all come from one expert, or the name of a column of X that holds them and is
+        no covariate then. The label of a group is drawn from the gate, which must be the same for all its rows, and
+        ``log p(y_g) = log Σ_k g_k(x_g) Π_i f_k(y_i | x_i)^w_i``: weights count rows within their group, and the gate
+        counts once. Scores such as ``fit.loo`` leave out whole groups.
     start
         A fit of the same model, or ``{value variable: unconstrained value}`` as ``fit.point`` gives it. Posterior
         engines without one run EM first.
@@ -87,7 +93,7 @@ def fit(
     """
     chosen = EM() if engine is None else engine
     _check(model, chosen)
-    bound = _bound(model, X, y, gate_X, weights, missing, scaling)
+    bound = _bound(model, X, y, gate_X, weights, groups, missing, scaling)
     outcome = chosen.run(bound.density, start=_start(start, bound), report=Report(visible=progress))
     result = assemble(bound, chosen, outcome)
     if not result.status.converged:
@@ -108,7 +114,14 @@ def assemble(bound: Bound, engine: Engine, outcome: Outcome) -> Fit:
 
 
 def build(
-    model: MixtureOfExperts, X: Any, y: Any, *, gate_X: Any = None, weights: Any = None, scaling: Scaling | None = None
+    model: MixtureOfExperts,
+    X: Any,
+    y: Any,
+    *,
+    gate_X: Any = None,
+    weights: Any = None,
+    groups: Any = None,
+    scaling: Scaling | None = None,
 ) -> pm.Model:
     """Return the model on data as an ordinary PyMC model.
 
@@ -117,7 +130,7 @@ def build(
 
     Parameters
     ----------
-    model, X, y, gate_X, weights, scaling
+    model, X, y, gate_X, weights, groups, scaling
         As for `fit`.
 
     Examples
@@ -128,11 +141,18 @@ def build(
     ['mu_intercept_z', 'mu_slopes_z']
     """
     _check(model, EM())
-    return _bound(model, X, y, gate_X, weights, Missing.REFUSE, scaling).pymc_model()
+    return _bound(model, X, y, gate_X, weights, groups, Missing.REFUSE, scaling).pymc_model()
 
 
 def _bound(
-    model: MixtureOfExperts, X: Any, y: Any, gate_X: Any, weights: Any, missing: Missing, scaling: Scaling | None
+    model: MixtureOfExperts,
+    X: Any,
+    y: Any,
+    gate_X: Any,
+    weights: Any,
+    groups: Any,
+    missing: Missing,
+    scaling: Scaling | None,
 ) -> Bound:
     """Check the data and bind the model to them."""
     data = read_training(
@@ -140,6 +160,7 @@ def _bound(
         y,
         gate_X=gate_X,
         weights=weights,
+        groups=groups,
         missing=missing,
         experts=len(model.experts),
         parameters=0,

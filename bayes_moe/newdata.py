@@ -33,7 +33,14 @@ class Named(Protocol):
         """What columns of text or categories became."""
 
 
-def read_new(X: Any, training: Named, *, gate_X: Any = None, gate_columns: tuple[str, ...] = ()) -> FloatArray:
+def read_new(
+    X: Any,
+    training: Named,
+    *,
+    gate_X: Any = None,
+    gate_columns: tuple[str, ...] = (),
+    without: str | None = None,
+) -> FloatArray:
     """Read rows to predict at, ``(m, p)`` in the column order of the training table, in the user's units.
 
     Frames are matched by name when the training columns were named, in any order; arrays by position. Columns of
@@ -48,6 +55,8 @@ def read_new(X: Any, training: Named, *, gate_X: Any = None, gate_columns: tuple
         The training table.
     gate_X, gate_columns
         The gate's own table, and the names of the columns it brought in training.
+    without
+        Name of a column of X that is no covariate.
 
     Raises
     ------
@@ -62,7 +71,7 @@ def read_new(X: Any, training: Named, *, gate_X: Any = None, gate_columns: tuple
     >>> read_new([3, 4], training)
     array([[3.], [4.]])
     """
-    reading = read_table(X, "X", prefix="x", known=training.encodings)
+    reading = read_table(X, "X", prefix="x", known=training.encodings, without=without)
     if gate_X is None:
         theirs = {source for name, source in zip(training.names, training.sources, strict=True) if name in gate_columns}
         if gate_columns and len(reading.names) < len(training.names) and not theirs & set(reading.names):

@@ -108,7 +108,9 @@ class Reading:
         )
 
 
-def read_table(source: Any, argument: str, *, prefix: str, known: tuple[Encoding, ...] | None = None) -> Reading:
+def read_table(
+    source: Any, argument: str, *, prefix: str, known: tuple[Encoding, ...] | None = None, without: str | None = None
+) -> Reading:
     """Read a table; a 1-D source is one column.
 
     Columns of text or categories in a frame are read by their levels, arrays as numbers alone.
@@ -123,6 +125,8 @@ def read_table(source: Any, argument: str, *, prefix: str, known: tuple[Encoding
         Start of the made-up names of an array's columns.
     known
         The encodings of training, for rows to predict at; None: find them here.
+    without
+        Name of a column of a frame that is no covariate.
 
     Raises
     ------
@@ -139,6 +143,8 @@ def read_table(source: Any, argument: str, *, prefix: str, known: tuple[Encoding
     columns = _frame_columns(source, argument)
     if columns is None:
         return _read_array(source, argument, prefix)
+    if without is not None:
+        columns = [(name, column) for name, column in columns if _text(name) != without]
     names = _checked_names([name for name, _ in columns], argument)
     values = np.empty((len(source), len(columns)))
     notices: list[Notice] = []
@@ -228,6 +234,16 @@ def read_column(source: Any, argument: str) -> Column:
     refuse_infinite(values, argument)
     text = name if isinstance(name, str) and name else None
     return Column(values, text, row_index(source), tuple(_object_notice(raw, argument, "")))
+
+
+def column_names(source: Any) -> tuple[str, ...]:
+    """Return the column names of a frame as text; none for anything else."""
+    return tuple(_text(name) for name, _ in _frame_columns(source, "X") or ())
+
+
+def pick_column(source: Any, name: str) -> Any:
+    """Return one column of a frame, by its name as text."""
+    return next(column for found, column in _frame_columns(source, "X") or () if _text(found) == name)
 
 
 def row_index(source: Any) -> object | None:
@@ -323,9 +339,13 @@ def _object_notice(raw: npt.NDArray[Any], argument: str, where: str) -> list[Not
     return [Notice("object_numbers", f"{argument}{where} holds Python objects, which were read as numbers.")]
 
 
+def _text(name: object) -> str:
+    return "_".join(map(str, name)) if isinstance(name, tuple) else str(name)
+
+
 def _checked_names(names: Sequence[object], argument: str) -> tuple[str, ...]:
     """Names as text: exact, distinct, and such that a file can hold them."""
-    texts = tuple("_".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in names)
+    texts = tuple(map(_text, names))
     repeated = {text: None for text in texts if texts.count(text) > 1} if len(set(texts)) < len(texts) else {}
     if repeated:
         raise InputError(

@@ -19,7 +19,7 @@ PACKAGE = "bayes_moe"
 # or folder of the package; "log_density" stands for that one module of a room. A room that is missing
 # here may not exist: give it its place when you add it.
 _SPECIFICATION = {"graph", "priors", "predictors", "families", "gates", "experts", "mixture"}
-_BORDER = {"columns", "categories", "tables", "newdata", "scaling", "screening", "data"}
+_BORDER = {"columns", "categories", "tables", "newdata", "scaling", "screening", "groups", "data"}
 _PROTOCOL = "log_density"  # what an engine may ask of a density: the one thing that binding implements
 _BINDING = _SPECIFICATION | _BORDER | {_PROTOCOL, "pointers"}
 _RESULT = _BINDING | {"binding", "inference", "records", "specification", "container"}
@@ -41,6 +41,7 @@ LAYERS: dict[str, set[str]] = {
     "categories": {"columns"},
     "tables": {"columns", "categories"},
     "newdata": {"columns", "categories", "tables", "scaling"},
+    "groups": {"columns", "categories", "tables"},
     "screening": {"columns", "scaling"},
     "data": _BORDER,
     "binding": _BINDING,
