@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from bayes_moe.categories import Encoding
 from bayes_moe.columns import FloatArray
 from bayes_moe.errors import InputError, listed, nearest
+from bayes_moe.groups import Groups, read_new_groups, refuse_groups_column
 from bayes_moe.scaling import refuse_huge
-from bayes_moe.tables import Reading, expanded, read_column, read_table, refuse_misaligned
+from bayes_moe.tables import Reading, expanded, read_column, read_table, refuse_misaligned, row_index
 
 
 class Named(Protocol):
@@ -91,6 +93,44 @@ def read_new(
         raise InputError(f"gate_X: expected {len(x)} rows as in X, got {len(z)} → pass one row per row of X")
     refuse_misaligned(reading.index, gate.index, ("X", "gate_X"))
     return np.hstack([x, z])
+
+
+def read_rows(
+    X: Any,
+    training: Named,
+    *,
+    gate_X: Any = None,
+    gate_columns: tuple[str, ...] = (),
+    groups: Any = None,
+    known: Groups | None = None,
+) -> tuple[FloatArray, npt.NDArray[np.intp] | None]:
+    """Read rows to predict at, and the positions of their groups among those of training: -1 for other groups.
+
+    Parameters
+    ----------
+    X, training, gate_X, gate_columns
+        As for `read_new`.
+    groups
+        Labels of the rows' groups, the name of a column of X that holds them, or None to do without.
+    known
+        The groups of training.
+
+    Raises
+    ------
+    InputError
+        As `read_new`; for groups where training had none, and for a frame with training's column of groups while
+        ``groups`` does not say whether to use it.
+    """
+    if known is None:
+        if groups is not None:
+            raise InputError("groups: expected None, since the fit was made without groups, got some → leave them out")
+        return read_new(X, training, gate_X=gate_X, gate_columns=gate_columns), None
+    refuse_groups_column(X, groups, known)
+    without = groups if isinstance(groups, str) else known.column
+    table = read_new(X, training, gate_X=gate_X, gate_columns=gate_columns, without=without)
+    if groups is None:
+        return table, None
+    return table, read_new_groups(groups, X, len(table), row_index(X), known)
 
 
 def read_target(y: Any, n: int) -> FloatArray:

@@ -40,7 +40,7 @@ LAYERS: dict[str, set[str]] = {
     "scaling": {"columns"},
     "categories": {"columns"},
     "tables": {"columns", "categories"},
-    "newdata": {"columns", "categories", "tables", "scaling"},
+    "newdata": {"columns", "categories", "tables", "scaling", "groups"},
     "groups": {"columns", "categories", "tables"},
     "screening": {"columns", "scaling"},
     "data": _BORDER,

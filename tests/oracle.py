@@ -7,6 +7,7 @@ the change of units; sums go through `math.fsum`. Only the specification's own c
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -77,6 +78,21 @@ class Terms:
         joint = self.gate + self.experts
         cells = np.ndindex(*joint.shape)
         return math.fsum(self.weights[i] * responsibilities[i, k] * joint[i, k] for i, k in cells) + self.prior
+
+
+def over_labels(terms: Terms, groups: Sequence[Any]) -> float:
+    """Return the log posterior where rows of a group share a label: the sum over every label of every group.
+
+    All K^G ways to label the groups are gone through, and nothing is taken to factor.
+    """
+    rows = {group: [i for i, other in enumerate(groups) if other == group] for group in groups}
+    totals = []
+    for labels in itertools.product(range(terms.gate.shape[1]), repeat=len(rows)):
+        parts = [terms.gate[members[0], k] for k, members in zip(labels, rows.values(), strict=True)]
+        for k, members in zip(labels, rows.values(), strict=True):
+            parts += [terms.weights[i] * terms.experts[i, k] for i in members]
+        totals.append(math.fsum(parts))
+    return float(logsumexp(totals)) + terms.prior
 
 
 class Prior(NamedTuple):

@@ -62,7 +62,7 @@ class Chunk:
     @property
     def joint(self) -> np.ndarray:
         """Log gate plus log density (n, K), of rows or of whatever else has one label."""
-        return self.log_weights + self.log_density
+        return np.asarray(self.log_weights + self.log_density)
 
     @cached_property
     def mixed(self) -> tuple[np.ndarray, np.ndarray]:

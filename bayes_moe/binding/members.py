@@ -87,14 +87,10 @@ class Members:
 
         Rows that were looked at one by one are so many votes; rows that agree were looked at together.
         """
-        with np.errstate(divide="ignore"):
-            logs = np.log(responsibilities)
-        agree = (
-            np.ptp(np.where(np.isneginf(logs), -1e3, logs) - self.spread(logs[self.starts]).clip(-1e3), axis=1) < 1e-9
-        )
-        unlike = self.summed((~agree).astype(float)) > 0
-        votes = self.summed(np.maximum(logs, -1e3))
-        votes = np.where(unlike[:, None], votes, logs[self.starts])
+        same = np.abs(responsibilities - self.spread(responsibilities[self.starts])) < 1e-9
+        agreed = np.minimum.reduceat(same.all(axis=1), self.starts)
+        logs = np.log(np.maximum(responsibilities, 1e-300))
+        votes = np.where(agreed[:, None], logs[self.starts], self.summed(logs))
         shares = np.exp(votes - votes.max(axis=1, keepdims=True))
         return self.spread(shares / shares.sum(axis=1, keepdims=True))
 
@@ -123,8 +119,8 @@ def refuse_varying_gate(columns: np.ndarray, names: Sequence[str], codes: np.nda
     found = dict.fromkeys(labels[code] for code in codes[order][apart[:, column]])
     raise InputError(
         f"groups: expected gate columns that are constant within every group, got column {names[column]!r} that varies "
-        f"in {listed(map(repr, found))} → give the gate other columns, bm.SoftmaxGate(bm.Linear(columns=...)), or none, "
-        "bm.SoftmaxGate(bm.Constant())"
+        f"in {listed(map(repr, found))} → give the gate other columns, bm.SoftmaxGate(bm.Linear(columns=...)), or "
+        "none, bm.SoftmaxGate(bm.Constant())"
     )
 
 

@@ -28,6 +28,7 @@ from ..mixture import MixtureOfExperts
 from .describe import feature_names, user_coords
 from .design import Design
 from .expert_terms import ExpertTerm
+from .model_groups import observe_groups
 from .parameters import Parameters
 
 
@@ -55,7 +56,11 @@ def build_model(model: MixtureOfExperts, design: Design, parameters: Parameters,
         columns = _design_columns(design, table)
         units = (_shared(design.scaling.y_center), _shared(design.scaling.y_scale))
         predicted = [predictors.at(parameter, columns) for parameter in family.parameters]
-        _observe(family, (predictors.logits(columns), *predicted), (*units, *weights), observed)
+        declared = (predictors.logits(columns), *predicted), (*units, *weights), observed
+        if data.groups is None:
+            _observe(family, *declared)
+        else:
+            observe_groups(family, *declared, data.groups)
         predictors.report()
     return built
 

@@ -23,6 +23,7 @@ from ..categories import Encoding
 from ..container.sealed import read_file, write_file
 from ..data import Data
 from ..errors import Notice, SaveFileError
+from ..groups import Groups
 from ..inference.outcome import Optimum, Outcome, Status
 from ..mixture import MixtureOfExperts
 from ..records import Arrays, Schema, parse_json, record, write_json
@@ -88,7 +89,7 @@ class SavedFit:
     versions: Mapping[str, str]
 
 
-_RECORDS = (SavedFit, Data, Table, Encoding, Scaling, Notice, Outcome, Optimum, Status, Labels, FitStatus)
+_RECORDS = (SavedFit, Data, Table, Encoding, Groups, Scaling, Notice, Outcome, Optimum, Status, Labels, FitStatus)
 SCHEMA = Schema({**SPECIFICATIONS, **{kind.__name__: record(kind) for kind in _RECORDS}})
 
 
@@ -191,6 +192,10 @@ def check(saved: SavedFit) -> None:
     _shaped("data.rows", data.rows, (rows,))
     if len(set(data.table.names)) < columns or not {*data.gate_columns, *data.dropped} <= {*data.table.names}:
         raise SaveFileError("data.table.names: expected distinct names with those of gate and constant columns")
+    if data.groups is not None:
+        _shaped("data.groups.codes", data.groups.codes, (rows,))
+        if not np.array_equal(np.unique(data.groups.codes), np.arange(len(data.groups.labels))):
+            raise SaveFileError("data.groups.codes: expected positions of the labels, each at least once")
     encoded = [name for encoding in data.table.encodings for name in encoding.names]
     if len(set(encoded)) < len(encoded) or not {*encoded} <= {*data.table.names}:
         raise SaveFileError("data.table.encodings: expected the names of columns of the table, each once")
