@@ -116,30 +116,3 @@ def pulled(chunk: Chunk, mass: Mass, gate: BoundGate, groups: Sequence[Group]) -
             own = mass.experts[:, group.experts]
             out[:, rows] = np.where(own > 0, own * chunk.slopes[:, rows], 0.0)
     return out
-
-
-def row_curvature(chunk: Chunk, responsibilities: np.ndarray, gate: BoundGate, groups: Sequence[Group]) -> np.ndarray:
-    """Return the Hessian (n, R, R) of every row's log density in its linear predictors.
-
-    With s_k the gradient and H_k the Hessian of log weight plus log density of expert k it is
-    ``Σ r_k (H_k + s_k s_k') - (Σ r_k s_k)(Σ r_k s_k)'``.
-    """
-    n, experts = responsibilities.shape
-    size, ahead = chunk.eta.shape[1], gate.predictors
-    eta = chunk.eta[:, :ahead]
-    single = np.zeros((n, experts, size))
-    single[:, :, :ahead] = gate.slopes(eta)
-    out = np.zeros((n, size, size))
-    out[:, :ahead, :ahead] = gate.bend(eta, responsibilities)
-    for group, bends in zip(groups, chunk.bends, strict=True):
-        for i, expert in enumerate(group.experts):
-            r = responsibilities[:, expert]
-            rows = group.rows[:, i]
-            single[:, expert, rows] = np.where(r[:, None] > 0, chunk.slopes[:, rows], 0.0)
-            if bends is not None:
-                own = np.where(r > 0, r * bends[:, :, :, i], 0.0)
-                out[:, rows[:, None], rows[None, :]] += own.transpose(2, 0, 1)
-    mean = np.einsum("nk,nkr->nr", responsibilities, single)
-    out += np.einsum("nk,nkr,nks->nrs", responsibilities, single, single, optimize=True)
-    out -= mean[:, :, None] * mean[:, None, :]
-    return out

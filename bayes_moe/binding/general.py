@@ -15,11 +15,12 @@ import numpy as np
 
 from ..families import Role
 from ..log_density import Expectation, Funnel, Scene
-from .chunks import Chunk, Group, pulled, row_curvature
+from .chunks import Chunk, Group, pulled
+from .curvature import curvature
 from .describe import user_coefficients
 from .design import Design
 from .general_steps import Sums, maximise, settle
-from .members import GroupedChunk, Members, group_curvature
+from .members import GroupedChunk, Members
 from .outcomes import Outcomes
 from .parameters import Parameters
 
@@ -173,29 +174,9 @@ class GeneralDensity:
         return twin.logp_and_gradient
 
     def hessian(self, q: np.ndarray) -> np.ndarray:
+        inner, scores = curvature(self.chunks(q, bends=True), self.parameters, self.groups)
         rows, columns = self.parameters.active
-        used = np.unique(rows)
-        width, gate = self.design.width, self.parameters.gate
-        blocks = np.zeros((len(used), len(used), width, width))
-        scores = np.zeros((self.parameters.rows, width))
-        inner = np.zeros((len(rows), len(rows)))
-        for chunk in self.chunks(q, bends=True):
-            responsibilities = chunk.by_row[1]
-            scores += pulled(chunk, chunk.mass(responsibilities), gate, self.groups).T @ chunk.table
-            if isinstance(chunk, GroupedChunk):
-                inner += group_curvature(chunk, gate, self.groups, (rows, columns))
-                continue
-            curvature = row_curvature(chunk, responsibilities, gate, self.groups)[:, used][:, :, used]
-            for a in range(len(used)):
-                for b in range(a, len(used)):
-                    weight = chunk.weights * curvature[:, a, b]
-                    blocks[a, b] += (chunk.table * weight[:, None]).T @ chunk.table
-        for a in range(len(used)):
-            for b in range(a):
-                blocks[a, b] = blocks[b, a].T
-        place = np.searchsorted(used, rows)
-        inner += blocks[place[:, None], place[None, :], columns[:, None], columns[None, :]]
-        jacobian = self.parameters.jacobian(q)[rows * width + columns]
+        jacobian = self.parameters.jacobian(q)[rows * self.design.width + columns]
         out = jacobian.T @ inner @ jacobian + self.parameters.curvature(q, scores)
         out -= np.diag(1.0 / self.parameters.prior_scale**2)
         return np.asarray(0.5 * (out + out.T))

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError, listed
-from ..gates import BoundGate
-from .chunks import Chunk, Group, Mass
+from .chunks import Chunk, Mass
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,64 +155,3 @@ class GroupedChunk(Chunk):
         members = self.members
         counted = members.counts[:, None] * responsibilities[members.starts]
         return Mass(members.once(counted), members.spread(counted) * self.weights[:, None])
-
-
-def group_curvature(
-    chunk: GroupedChunk, gate: BoundGate, groups: Sequence[Group], places: tuple[np.ndarray, np.ndarray]
-) -> np.ndarray:
-    """Return the Hessian (A, A) of the groups' log density in the coefficients at ``places``, (A,) rows and columns.
-
-    With s_k the gradient and H_k the Hessian of log weight plus summed log densities of expert k it is, for every
-    group, ``Σ r_k (H_k + s_k s_k') - (Σ r_k s_k)(Σ r_k s_k)'``. The rows of a group meet in s_k.
-    """
-    rows, columns = places
-    members, starts = chunk.members, chunk.members.starts
-    responsibilities = chunk.mixed[1]
-    mass = chunk.mass(members.spread(responsibilities))
-    ahead = gate.predictors
-    eta = chunk.eta[starts, :ahead]
-    out = _bent(chunk, mass, gate, groups, places)
-    is_gate = np.flatnonzero(rows < ahead)
-    at_gate = chunk.table[starts][:, columns[is_gate]]
-    slopes = gate.slopes(eta)[:, :, rows[is_gate]]
-    mean = np.zeros((len(starts), len(rows)))
-    for group in groups:
-        for i, expert in enumerate(group.experts):
-            own = np.flatnonzero(np.isin(rows, group.rows[:, i]))
-            r = responsibilities[:, expert]
-            possible = members.spread(r)[:, None] > 0
-            steep = np.where(possible, chunk.weights[:, None] * chunk.slopes[:, rows[own]], 0.0)
-            single = np.zeros((len(starts), len(rows)))
-            single[:, is_gate] = slopes[:, expert] * at_gate
-            single[:, own] = members.summed(steep * chunk.table[:, columns[own]])
-            mean += r[:, None] * single
-            out += (single * (r * members.counts)[:, None]).T @ single
-    out -= (mean * members.counts[:, None]).T @ mean
-    return out
-
-
-def _bent(
-    chunk: GroupedChunk, mass: Mass, gate: BoundGate, groups: Sequence[Group], places: tuple[np.ndarray, np.ndarray]
-) -> np.ndarray:
-    """Return Σ mass H (A, A): the part of the Hessian that goes row by row."""
-    rows, columns = places
-    out = np.zeros((len(rows), len(rows)))
-    starts = chunk.members.starts
-    bend = gate.bend(chunk.eta[starts, : gate.predictors], mass.gate[starts])
-
-    def add(row: int, other: int, weight: np.ndarray, table: np.ndarray) -> None:
-        here, there = np.flatnonzero(rows == row), np.flatnonzero(rows == other)
-        out[np.ix_(here, there)] += (table[:, columns[here]] * weight[:, None]).T @ table[:, columns[there]]
-
-    for a in range(gate.predictors):
-        for b in range(gate.predictors):
-            add(a, b, bend[:, a, b], chunk.table[starts])
-    for group, bends in zip(groups, chunk.bends, strict=True):
-        if bends is None:
-            continue
-        for i, expert in enumerate(group.experts):
-            own = mass.experts[:, expert]
-            for a, row in enumerate(group.rows[:, i]):
-                for b, other in enumerate(group.rows[:, i]):
-                    add(int(row), int(other), np.where(own > 0, own * bends[a, b, :, i], 0.0), chunk.table)
-    return out
