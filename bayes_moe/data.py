@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from bayes_moe.columns import FloatArray, rows_text
 from bayes_moe.errors import InputError, Notice, listed, nearest
+from bayes_moe.formula import Formula
 from bayes_moe.groups import Groups, group_notices, kept_groups, read_groups
 from bayes_moe.newdata import read_new, read_target
 from bayes_moe.scaling import Scaling, TargetScale, measure, refuse_huge
@@ -68,6 +69,8 @@ class Data:
         ``(n,)`` positions of the rows in what was passed; with gaps where rows were dropped.
     groups
         Which rows share one latent label, or None where every row has its own.
+    formula
+        How the columns are computed from a raw frame, or None where they are the user's own.
     """
 
     table: Table
@@ -82,6 +85,7 @@ class Data:
     scaling: Scaling
     rows: npt.NDArray[np.intp]
     groups: Groups | None = None
+    formula: Formula | None = None
 
 
 def read_training(
@@ -158,6 +162,9 @@ def read_training(
     names = tuple(name for name, use in zip(columns, used, strict=True) if use)
     dropped = tuple(name for name, use in zip(columns, used, strict=True) if not use)
     weak = weak_data(rows, parameters(names) if callable(parameters) else parameters)
+    table = Table(values, columns, joined.named, _kept_index(joined.index, kept, n), encodings)
+    appended = parts[1].names if len(parts) > 1 else ()
+    gate_columns = tuple(n for n, source in zip(columns, table.sources, strict=True) if source in appended)
     notices = (
         *(notice for part in parts for notice in part.notices),
         *column.notices,
@@ -167,17 +174,20 @@ def read_training(
         *(() if weak is None else (weak,)),
         *_constant_notices(dropped),
         *([] if members is None else group_notices(members, weight > 0, experts)),
-        *screen(_screened(values if used.all() else values[:, used], names, y_values, weight > 0, kept, experts)),
+        *screen(
+            replace(
+                _screened(values if used.all() else values[:, used], names, y_values, weight > 0, kept, experts),
+                gate=len({*names} & {*gate_columns}),
+            )
+        ),
     )
-    table = Table(values, columns, joined.named, _kept_index(joined.index, kept, n), encodings)
-    appended = parts[1].names if len(parts) > 1 else ()
     return Data(
         table=table,
         y=y_values,
         y_name=column.name or "y",
         weights=weight,
         weighted=weights is not None,
-        gate_columns=tuple(n for n, source in zip(columns, table.sources, strict=True) if source in appended),
+        gate_columns=gate_columns,
         dropped=dropped,
         notices=notices,
         digest=_digest(y_values, weight, members),

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .binding.bind import TARGET_SCALES, Bound, bind
+from .binding.extras import extra_columns
 from .data import Missing, read_training
 from .errors import FitWarning, InputError, SpecError, nearest
+from .formula import FormulaData, read_formula
+from .groups import named_column
 from .inference.advi import ADVI
 from .inference.em import EM
 from .inference.laplace import Laplace
@@ -33,10 +37,12 @@ _ENGINES = (EM, Laplace, ADVI, NUTS)
 
 def fit(
     model: MixtureOfExperts,
-    X: Any,
-    y: Any,
+    X: Any = None,
+    y: Any = None,
     engine: Engine | None = None,
     *,
+    data: Any = None,
+    formula: str | None = None,
     gate_X: Any = None,
     weights: Any = None,
     groups: Any = None,
@@ -57,6 +63,12 @@ def fit(
         Target (n,).
     engine
         ``bm.EM()`` (default), ``bm.Laplace()``, ``bm.ADVI()`` or ``bm.NUTS()``.
+    data, formula
+        In place of X and y: a frame, and what to compute from it, as in ``"y ~ x1 + bs(x2, df=5) + C(site) | z"``.
+        Terms after the bar are the gate's own; without a bar, gate and experts have the same. The intercept is every
+        predictor's own and cannot be left out. A response such as ``np.log(y)`` is the target then: predictions and
+        densities are those of log y. Predictions take raw frames, and compute their columns with the knots, means and
+        levels of training, which all rows without missing values have decided.
     gate_X
         Further columns that only the gate sees.
     weights
@@ -93,7 +105,8 @@ def fit(
     """
     chosen = EM() if engine is None else engine
     _check(model, chosen)
-    bound = _bound(model, X, y, gate_X, weights, groups, missing, scaling)
+    rows = _rows(model, X, y, gate_X, groups, data, formula, missing)
+    bound = _bound(model, rows, weights, missing, scaling)
     outcome = chosen.run(bound.density, start=_start(start, bound), report=Report(visible=progress))
     result = assemble(bound, chosen, outcome)
     if not result.status.converged:
@@ -115,9 +128,11 @@ def assemble(bound: Bound, engine: Engine, outcome: Outcome) -> Fit:
 
 def build(
     model: MixtureOfExperts,
-    X: Any,
-    y: Any,
+    X: Any = None,
+    y: Any = None,
     *,
+    data: Any = None,
+    formula: str | None = None,
     gate_X: Any = None,
     weights: Any = None,
     groups: Any = None,
@@ -130,7 +145,7 @@ def build(
 
     Parameters
     ----------
-    model, X, y, gate_X, weights, groups, scaling
+    model, X, y, data, formula, gate_X, weights, groups, scaling
         As for `fit`.
 
     Examples
@@ -141,32 +156,54 @@ def build(
     ['mu_intercept_z', 'mu_slopes_z']
     """
     _check(model, EM())
-    return _bound(model, X, y, gate_X, weights, groups, Missing.REFUSE, scaling).pymc_model()
+    rows = _rows(model, X, y, gate_X, groups, data, formula, Missing.REFUSE)
+    return _bound(model, rows, weights, Missing.REFUSE, scaling).pymc_model()
 
 
-def _bound(
-    model: MixtureOfExperts,
-    X: Any,
-    y: Any,
-    gate_X: Any,
-    weights: Any,
-    groups: Any,
-    missing: Missing,
-    scaling: Scaling | None,
-) -> Bound:
+class _Rows(NamedTuple):
+    """What the rows are, as the user passed it or as a formula made it."""
+
+    X: Any
+    y: Any
+    gate: Any
+    groups: Any
+    formula: FormulaData | None
+
+
+def _rows(
+    model: MixtureOfExperts, X: Any, y: Any, gate_X: Any, groups: Any, data: Any, formula: Any, missing: Missing
+) -> _Rows:
+    """Return X, y and the gate's columns: those passed, or those of a formula."""
+    if formula is None and data is None:
+        if y is None:
+            raise InputError("y: expected the values of y, got None → pass X and y, or data= and formula=")
+        return _Rows(X, y, gate_X, groups, None)
+    for name, value in (("X", X), ("y", y), ("gate_X", gate_X)):
+        if value is not None:
+            raise InputError(f"{name}: expected None beside data and formula, got a value → pass one or the other")
+    if formula is None or data is None:
+        absent, way_out = ("formula", "'y ~ x'") if formula is None else ("data", "a frame")
+        raise InputError(f"{absent}: expected data and formula together, got None → pass e.g. {way_out}")
+    made = read_formula(formula, data, extra_columns(model), drop=missing is Missing.DROP)
+    return _Rows(made.table, made.y, made.gate, named_column(groups, data), made)
+
+
+def _bound(model: MixtureOfExperts, rows: _Rows, weights: Any, missing: Missing, scaling: Scaling | None) -> Bound:
     """Check the data and bind the model to them."""
     data = read_training(
-        X,
-        y,
-        gate_X=gate_X,
+        rows.X,
+        rows.y,
+        gate_X=rows.gate,
         weights=weights,
-        groups=groups,
+        groups=rows.groups,
         missing=missing,
         experts=len(model.experts),
         parameters=0,
         scaling=scaling,
         target=TARGET_SCALES[model.closure],
     )
+    if rows.formula is not None:
+        data = replace(data, formula=rows.formula.formula, notices=(*rows.formula.notices, *data.notices))
     return bind(model, data)
 
 

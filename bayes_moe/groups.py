@@ -115,15 +115,27 @@ def refuse_groups_column(X: Any, groups: Any, training: Groups) -> None:
         )
 
 
+def named_column(groups: Any, X: Any) -> Any:
+    """Return the column of X that a name means; anything else as it is.
+
+    Raises
+    ------
+    InputError
+        If there is no such column.
+    """
+    if not isinstance(groups, str):
+        return groups
+    names = column_names(X)
+    if groups not in names:
+        raise InputError(
+            f"groups: expected the name of a column of X, one of {list(names)}, got {groups!r}"
+            f"{nearest(groups, names)} → correct the name, or pass one label a row"
+        )
+    return pick_column(X, groups)
+
+
 def _labels(groups: Any, X: Any, n: int, index: object | None) -> list[Label]:
-    if isinstance(groups, str):
-        names = column_names(X)
-        if groups not in names:
-            raise InputError(
-                f"groups: expected the name of a column of X, one of {list(names)}, got {groups!r}"
-                f"{nearest(groups, names)} → correct the name, or pass one label a row"
-            )
-        groups = pick_column(X, groups)
+    groups = named_column(groups, X)
     refuse_lazy(groups, "groups")
     labels = as_labels(groups)
     if labels is None:

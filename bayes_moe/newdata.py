@@ -10,9 +10,10 @@ import numpy.typing as npt
 from bayes_moe.categories import Encoding
 from bayes_moe.columns import FloatArray
 from bayes_moe.errors import InputError, listed, nearest
+from bayes_moe.formula import Formula
 from bayes_moe.groups import Groups, read_new_groups, refuse_groups_column
 from bayes_moe.scaling import refuse_huge
-from bayes_moe.tables import Reading, expanded, read_column, read_table, refuse_misaligned, row_index
+from bayes_moe.tables import Reading, column_names, expanded, read_column, read_table, refuse_misaligned, row_index
 
 
 class Named(Protocol):
@@ -103,6 +104,7 @@ def read_rows(
     gate_columns: tuple[str, ...] = (),
     groups: Any = None,
     known: Groups | None = None,
+    formula: Formula | None = None,
 ) -> tuple[FloatArray, npt.NDArray[np.intp] | None]:
     """Read rows to predict at, and the positions of their groups among those of training: -1 for other groups.
 
@@ -114,6 +116,8 @@ def read_rows(
         Labels of the rows' groups, the name of a column of X that holds them, or None to do without.
     known
         The groups of training.
+    formula
+        How training computed its columns from a raw frame; arrays hold the computed columns themselves.
 
     Raises
     ------
@@ -121,14 +125,21 @@ def read_rows(
         As `read_new`; for groups where training had none, and for a frame with training's column of groups while
         ``groups`` does not say whether to use it.
     """
-    if known is None:
-        if groups is not None:
-            raise InputError("groups: expected None, since the fit was made without groups, got some → leave them out")
-        return read_new(X, training, gate_X=gate_X, gate_columns=gate_columns), None
-    refuse_groups_column(X, groups, known)
-    without = groups if isinstance(groups, str) else known.column
-    table = read_new(X, training, gate_X=gate_X, gate_columns=gate_columns, without=without)
-    if groups is None:
+    if known is None and groups is not None:
+        raise InputError("groups: expected None, since the fit was made without groups, got some → leave them out")
+    if formula is not None and column_names(X):
+        if gate_X is not None:
+            raise InputError(
+                "gate_X: expected None, since the formula says what the gate sees, got a table → leave it out"
+            )
+        table = formula.table(X)
+    else:
+        column = None
+        if known is not None:
+            refuse_groups_column(X, groups, known)
+            column = groups if isinstance(groups, str) else known.column
+        table = read_new(X, training, gate_X=gate_X, gate_columns=gate_columns, without=column)
+    if known is None or groups is None:
         return table, None
     return table, read_new_groups(groups, X, len(table), row_index(X), known)
 

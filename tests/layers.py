@@ -19,7 +19,18 @@ PACKAGE = "bayes_moe"
 # or folder of the package; "log_density" stands for that one module of a room. A room that is missing
 # here may not exist: give it its place when you add it.
 _SPECIFICATION = {"graph", "priors", "predictors", "families", "gates", "experts", "mixture"}
-_BORDER = {"columns", "categories", "tables", "newdata", "scaling", "screening", "groups", "data"}
+_BORDER = {
+    "columns",
+    "categories",
+    "tables",
+    "newdata",
+    "scaling",
+    "screening",
+    "groups",
+    "expressions",
+    "formula",
+    "data",
+}
 _PROTOCOL = "log_density"  # what an engine may ask of a density: the one thing that binding implements
 _BINDING = _SPECIFICATION | _BORDER | {_PROTOCOL, "pointers"}
 _RESULT = _BINDING | {"binding", "inference", "records", "specification", "container"}
@@ -40,7 +51,9 @@ LAYERS: dict[str, set[str]] = {
     "scaling": {"columns"},
     "categories": {"columns"},
     "tables": {"columns", "categories"},
-    "newdata": {"columns", "categories", "tables", "scaling", "groups"},
+    "expressions": set(),
+    "formula": {"columns", "categories", "tables", "scaling", "expressions"},
+    "newdata": {"columns", "categories", "tables", "scaling", "groups", "formula"},
     "groups": {"columns", "categories", "tables"},
     "screening": {"columns", "scaling"},
     "data": _BORDER,
@@ -67,7 +80,8 @@ HOMES: dict[str, tuple[str, ...]] = {
     "jax": ("graph/*",),
     "dask": ("inference/workers.py",),
     "arviz": (),  # its parts arviz_base and arviz_stats are imported, never the whole
-    "pandas": ("posterior/tables.py",),
+    "formulaic": ("formula.py",),
+    "pandas": ("posterior/tables.py", "formula.py"),
     "polars": (),
 }
 
@@ -86,6 +100,7 @@ EMPTY_OR_TAKEN = {
 # imported in the function that needs them.
 SLOW = (
     "arviz_stats",
+    "formulaic",
     "nutpie",
     "pyarrow",
     "pymc",

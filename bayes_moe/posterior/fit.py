@@ -182,7 +182,13 @@ class Fit:
     def _mixture(self, X: Any, gate_X: Any, groups: Any) -> MixtureDraws:
         data = self.data
         table, codes = read_rows(
-            X, data.table, gate_X=gate_X, gate_columns=data.gate_columns, groups=groups, known=data.groups
+            X,
+            data.table,
+            gate_X=gate_X,
+            gate_columns=data.gate_columns,
+            groups=groups,
+            known=data.groups,
+            formula=data.formula,
         )
         return self.draws.mixture(table, codes)
 

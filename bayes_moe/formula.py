@@ -1,0 +1,399 @@
+"""Formulas, ``y ~ x1 + bs(x2, df=5) + C(site) | z``: columns of a frame, computed the same way at prediction.
+
+`formulaic <https://matthewwardrop.github.io/formulaic>`_ parses them and computes the columns. What a saved fit holds
+of a formula is its terms and the raw columns it was fitted on: the knots, means and levels of transformations are found
+again from those, so that no state of another library is stored, and nothing but the listed functions is ever called.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bayes_moe.categories import Encoding, as_labels, read_known, read_levels
+from bayes_moe.columns import FloatArray, column_array, refuse_infinite, rows_text, to_floats
+from bayes_moe.errors import InputError, Notice, listed, nearest
+from bayes_moe.expressions import columns_in, missing_column
+from bayes_moe.scaling import refuse_huge
+from bayes_moe.tables import column_names, pick_column, row_index
+
+if TYPE_CHECKING:
+    from formulaic import ModelSpec
+
+Term = tuple[str, ...]
+_CONTEXT = {"sqrt": np.sqrt, "abs": np.abs}
+
+
+@dataclass(frozen=True, eq=False)
+class RawColumn:
+    """A column of the user's frame, at the rows the transformations were fitted on.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    values
+        ``(n,)`` numbers, or positions in ``levels``.
+    levels
+        Levels of text or categories, in order; None for numbers.
+    whole
+        Whether the numbers are of an integer type.
+    """
+
+    name: str
+    values: FloatArray
+    levels: tuple[str, ...] | None
+    whole: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Formula:
+    """What a formula says of X and the gate, and what its transformations were fitted on.
+
+    Parameters
+    ----------
+    text
+        The formula as written.
+    terms
+        Terms of X, each by its factors: names of columns or expressions.
+    gate_terms
+        Terms after the bar, or None without one.
+    carried
+        Columns that the model itself names: trials, exposures.
+    columns
+        The raw columns.
+    """
+
+    text: str
+    terms: tuple[Term, ...]
+    gate_terms: tuple[Term, ...] | None
+    carried: tuple[str, ...]
+    columns: tuple[RawColumn, ...]
+
+    def __post_init__(self) -> None:
+        names = [column.name for column in self.columns]
+        for term in (*self.terms, *(self.gate_terms or ())):
+            for factor in term:
+                columns_in(factor, names)
+        for name in self.carried:
+            if name not in names:
+                raise missing_column(name, names)
+
+    @cached_property
+    def _fitted(self) -> tuple[ModelSpec, ModelSpec | None]:
+        frame = _frame(self.columns, [column.values for column in self.columns])
+        gate = None if self.gate_terms is None else _fit(self.gate_terms, frame)
+        return _fit(self.terms, frame), gate
+
+    def matrices(self, values: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray | None]:
+        """Return the columns of X and of the gate from raw columns (n,), in the order of ``columns``."""
+        frame = _frame(self.columns, values)
+        own, gate = self._fitted
+        carried = [np.asarray(frame[name], dtype=float) for name in self.carried]
+        x = np.column_stack([_matrix(own, frame), *carried])
+        return x, None if gate is None else _matrix(gate, frame)
+
+    @property
+    def names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names of the columns of X and of the gate; one that stands in both is ``gate(name)`` there."""
+        own, gate = self._fitted
+        x = (*_names(own), *self.carried)
+        return x, tuple(f"gate({name})" if name in x else name for name in (() if gate is None else _names(gate)))
+
+    def table(self, X: Any) -> FloatArray:
+        """Return all columns (n, p), those of X and then those of the gate, at rows of a new frame.
+
+        Raises
+        ------
+        InputError
+            For missing columns, missing values, levels that training had not, and rows where a term has no value.
+        """
+        known = column_names(X)
+        for column in self.columns:
+            if column.name not in known:
+                raise InputError(
+                    f"X: expected the columns of the formula {self.text!r}, got none named {column.name!r}"
+                    f"{nearest(column.name, known)} → add or rename it"
+                )
+        values = [_read_again(pick_column(X, column.name), column) for column in self.columns]
+        for column, found in zip(self.columns, values, strict=True):
+            if np.isnan(found).any():
+                raise InputError(
+                    f"X: expected a value in every row, got missing values in column {column.name!r} "
+                    f"({rows_text(np.isnan(found))}) → leave out or fill these rows"
+                )
+        x, gate = self.matrices(values)
+        table = x if gate is None else np.hstack([x, gate])
+        _refuse_undefined(table, (*self.names[0], *self.names[1]), "X")
+        return np.ascontiguousarray(table)
+
+
+@dataclass(frozen=True, eq=False)
+class FormulaData:
+    """What a formula makes of a frame, as ``fit`` takes it.
+
+    Parameters
+    ----------
+    table, y, gate
+        Covariates, target and the gate's own covariates, or None; rows that miss a raw value miss every column.
+    formula
+        How to compute them again.
+    notices
+        Findings about the raw columns.
+    """
+
+    table: pd.DataFrame
+    y: Any
+    gate: pd.DataFrame | None
+    formula: Formula
+    notices: tuple[Notice, ...]
+
+
+def read_formula(text: object, data: Any, carried: Sequence[str] = (), *, drop: bool = False) -> FormulaData:
+    """Compute the columns of a formula from a frame.
+
+    Parameters
+    ----------
+    text
+        ``response ~ terms`` or ``response ~ terms | terms of the gate``.
+    data
+        A pandas, polars or pyarrow frame.
+    carried
+        Further columns that the model names.
+    drop
+        Whether rows may miss a value, which then are left out of everything that is fitted.
+
+    Raises
+    ------
+    InputError
+        For a formula that cannot be read, columns that are missing, missing values, an intercept left out, or functions
+        that are not listed in `bayes_moe.expressions`.
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame({"y": [1.0, 2.0, 4.0], "x": [0.0, 1.0, 2.0], "site": ["a", "b", "b"]})
+    >>> read_formula("np.log(y) ~ x + I(x**2) + site", frame).formula.names[0]
+    ('x', 'I(x ** 2)', 'site[T.b]')
+    """
+    names = column_names(data)
+    if not names:
+        raise InputError(f"data: expected a frame with named columns, got {type(data).__name__} → pass a pandas frame")
+    response, terms, gate_terms = _parsed(text, names)
+    assert isinstance(text, str)
+    own = dict.fromkeys(name for term in (*terms, *(gate_terms or ())) for f in term for name in columns_in(f, names))
+    for name in carried:
+        if name in names:  # what is missing is refused where the model names it
+            own[name] = None
+    kept = tuple(name for name in carried if name in names and (name,) not in terms)
+    beside = columns_in(response, names)
+    found = {name: _read_first(pick_column(data, name), name) for name in own}
+    missing = np.zeros(len(data), dtype=bool)
+    for name, (column, _) in found.items():
+        incomplete = np.isnan(column.values)
+        missing |= incomplete
+        if incomplete.any() and not drop:
+            raise InputError(
+                f"data: expected a value in every row, got missing values in column {name!r} ({rows_text(incomplete)}) "
+                "→ drop or fill these rows, or pass missing=Missing.DROP"
+            )
+        if name in kept and column.levels is not None:
+            raise InputError(f"data: expected numbers in column {name!r}, got text or categories → pass numbers")
+    for name in beside:
+        missing |= np.array([label is None for label in as_labels(pick_column(data, name)) or ()], dtype=bool)
+    if missing.all():
+        raise InputError("data: expected rows without missing values, got none → fill the missing values")
+    whole = tuple(_at(column, ~missing) for column, _ in found.values())
+    formula = Formula(text, terms, gate_terms, kept, whole)
+    x, gate = formula.matrices([column.values for column in whole])
+    if not drop:
+        for matrix, columns in zip((x, gate), formula.names, strict=True):
+            _refuse_undefined(matrix, columns, "data")
+    index: Any = row_index(data)
+    spread = [_spread(matrix, missing) for matrix in (x, gate) if matrix is not None]
+    frames = [pd.DataFrame(m, columns=list(n), index=index) for m, n in zip(spread, formula.names, strict=False)]
+    y = pick_column(data, response) if response in names else _target(response, data, missing, index)
+    notices = tuple(notice for _, notice in found.values() if notice is not None)
+    return FormulaData(frames[0], y, frames[1] if gate is not None else None, formula, notices)
+
+
+def _parsed(text: object, names: Sequence[str]) -> tuple[str, tuple[Term, ...], tuple[Term, ...] | None]:
+    """Return the response, the terms of X and the terms of the gate; nothing is evaluated."""
+    if not isinstance(text, str):
+        raise InputError(f"formula: expected text such as 'y ~ x', got {type(text).__name__} → pass text")
+    import formulaic  # half a second that `import bayes_moe` does not pay
+
+    try:
+        # what the dot stands for
+        found: Any = formulaic.Formula(text, _context={"__formulaic_variables_available__": list(names)})
+    except (formulaic.errors.FormulaicError, SyntaxError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"formula: expected 'y ~ x1 + x2 | z', got {text!r} ({reason}) → correct it") from None
+    left, right = getattr(found, "lhs", None), getattr(found, "rhs", None)
+    if left is None or right is None:
+        raise InputError(f"formula: expected a response, as in 'y ~ x', got {text!r} → name it before the ~")
+    responses = [factor for term in left for factor in term.factors]
+    if len(responses) != 1 or len(list(left)) != 1:
+        raise InputError(f"formula: expected one response, got {listed(map(str, left))} → name one before the ~")
+    parts = right if isinstance(right, tuple) else (right,)
+    if len(parts) > 2:
+        raise InputError(
+            f"formula: expected at most one |, before the terms of the gate, got {len(parts) - 1} → use one"
+        )
+    terms = [_terms(part, text) for part in parts]
+    if len(terms) == 2 and not terms[1]:
+        raise InputError(
+            "formula: expected terms of the gate after |, got an intercept alone → leave out the | and use "
+            "gate=bm.SoftmaxGate(bm.Constant())"
+        )
+    return responses[0].expr, terms[0], terms[1] if len(terms) == 2 else None
+
+
+def _terms(part: Any, text: str) -> tuple[Term, ...]:
+    """Return the terms without the intercept, which every predictor has anyway."""
+    found = [tuple(str(factor.expr) for factor in term.factors) for term in part]
+    if ("1",) not in found:
+        raise InputError(
+            f"formula: expected terms beside an intercept, got {text!r}, which leaves it out → remove the 0 or -1: "
+            "experts and gate always have an intercept"
+        )
+    for factor in (factor for term in found for factor in term):
+        if factor.startswith("offset("):
+            raise InputError(
+                f"formula: expected no offset, got {factor!r} → name the column in a predictor, bm.Linear(offset=...), "
+                "or as the family's exposure"
+            )
+    return tuple(term for term in found if term != ("1",))
+
+
+def _fit(terms: Sequence[Term], frame: pd.DataFrame) -> ModelSpec:
+    """Return formulaic's specification of terms and an intercept, fitted to a frame."""
+    from formulaic import SimpleFormula  # as above
+    from formulaic.parser.types import Factor
+    from formulaic.parser.types import Term as ParsedTerm
+
+    def factor(text: str) -> Any:
+        return Factor(text, eval_method="lookup" if text in frame.columns else "python")
+
+    whole = SimpleFormula(
+        [ParsedTerm([Factor("1", eval_method="literal")]), *(ParsedTerm(list(map(factor, term))) for term in terms)]
+    )
+    spec: ModelSpec = _computed(lambda: whole.get_model_matrix(frame, **_OPTIONS)).model_spec
+    return spec
+
+
+_OPTIONS: Mapping[str, Any] = {"context": _CONTEXT, "na_action": "ignore", "output": "numpy"}
+
+
+def _matrix(spec: ModelSpec, frame: pd.DataFrame) -> FloatArray:
+    matrix = _computed(lambda: spec.get_model_matrix(frame, context=_CONTEXT))
+    return np.asarray(matrix, dtype=np.float64)[:, 1:]
+
+
+def _names(spec: ModelSpec) -> tuple[str, ...]:
+    return tuple(map(str, spec.column_names[1:]))
+
+
+def _computed(compute: Any) -> Any:
+    """Evaluate terms; what a term cannot be computed from is an error of the data."""
+    import formulaic  # as above
+
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("error", formulaic.errors.DataMismatchWarning)
+            return compute()
+    except formulaic.errors.DataMismatchWarning as error:
+        unseen = str(error).partition("{")[2].partition("}")[0]
+        raise InputError(
+            f"formula: expected levels as in training, got others ({unseen}) → correct them, leave out these rows, or "
+            "fit with rows of these levels"
+        ) from None
+    except (formulaic.errors.FormulaicError, ValueError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"formula: expected terms that can be computed for every row, got {reason} → correct it"
+        ) from None
+
+
+def _frame(columns: Sequence[RawColumn], values: Sequence[FloatArray]) -> pd.DataFrame:
+    """Return raw columns as a pandas frame, whatever kind of frame they came from."""
+    out: dict[str, Any] = {}
+    for column, found in zip(columns, values, strict=True):
+        if column.levels is not None:
+            out[column.name] = pd.Categorical.from_codes(found.astype(int).tolist(), categories=list(column.levels))
+        else:
+            out[column.name] = found.astype(np.int64) if column.whole else found
+    return pd.DataFrame(out)
+
+
+def _read_first(column: Any, name: str) -> tuple[RawColumn, Notice | None]:
+    """Read a raw column of training."""
+    where = f" in column {name!r}"
+    found = read_levels(column, "data", where)
+    if found is not None:
+        values, levels, unused = found
+        text = f"Column {name!r} has no rows of level {listed(map(repr, unused))}, left out."
+        return RawColumn(name, values, levels, whole=False), Notice("unused_levels", text) if unused else None
+    raw = column_array(column, "data", where)
+    numbers = to_floats(raw, "data", where).ravel()
+    refuse_infinite(numbers, "data", where)
+    refuse_huge(numbers[:, None], "data", (name,))
+    return RawColumn(name, numbers, None, whole=raw.dtype.kind in "iu"), None
+
+
+def _read_again(column: Any, training: RawColumn) -> FloatArray:
+    """Read a raw column at new rows."""
+    if training.levels is not None:
+        return read_known(column, Encoding(training.name, training.levels), "X")
+    where = f" in column {training.name!r}"
+    numbers = to_floats(column_array(column, "X", where), "X", where).ravel()
+    refuse_infinite(numbers, "X", where)
+    if training.whole and not np.all(np.isnan(numbers) | (numbers == np.round(numbers))):
+        raise InputError(f"X: expected whole numbers{where}, as in training, got fractions → round them")
+    return numbers
+
+
+def _at(column: RawColumn, rows: npt.NDArray[np.bool_]) -> RawColumn:
+    values = column.values[rows]
+    if column.levels is not None:
+        present = np.unique(values).astype(int)
+        values = np.searchsorted(present, values).astype(float)
+        return RawColumn(column.name, values, tuple(column.levels[i] for i in present), column.whole)
+    return RawColumn(column.name, values, None, column.whole)
+
+
+def _spread(matrix: FloatArray, missing: npt.NDArray[np.bool_]) -> FloatArray:
+    """Return a matrix of the complete rows at all rows, NaN where they miss a value."""
+    if not missing.any():
+        return matrix
+    out = np.full((missing.size, matrix.shape[1]), np.nan)
+    out[~missing] = matrix
+    return out
+
+
+def _target(response: str, data: Any, missing: npt.NDArray[np.bool_], index: Any) -> pd.Series[Any]:
+    """Return a response that is computed from columns."""
+    columns = [_at(_read_first(pick_column(data, n), n)[0], ~missing) for n in columns_in(response, column_names(data))]
+    frame = _frame(columns, [column.values for column in columns])
+    values = _matrix(_fit([(response,)], frame), frame)
+    if values.shape[1] != 1:
+        raise InputError(f"formula: expected a response of one number a row, got {response!r} → name one column")
+    return pd.Series(_spread(values, missing)[:, 0], index=index, name=response)
+
+
+def _refuse_undefined(table: FloatArray | None, names: Sequence[str], argument: str) -> None:
+    """Refuse rows where a term has no finite value, as the logarithm of 0."""
+    if table is None or np.isfinite(table).all():
+        return
+    bad = ~np.isfinite(table)
+    j = int(np.flatnonzero(bad.any(axis=0))[0])
+    raise InputError(
+        f"{argument}: expected finite terms, got {table[bad[:, j], j][0]} for {names[j]!r} ({rows_text(bad[:, j])}) → "
+        "leave out these rows, or another term"
+    )
