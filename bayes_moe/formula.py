@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bayes_moe.categories import Encoding, as_labels, read_known, read_levels
-from bayes_moe.columns import FloatArray, column_array, refuse_infinite, rows_text, to_floats
+from bayes_moe.categories import as_labels
+from bayes_moe.columns import FloatArray, rows_text
 from bayes_moe.errors import InputError, Notice, listed, nearest
 from bayes_moe.expressions import columns_in, missing_column
-from bayes_moe.scaling import refuse_huge
+from bayes_moe.raw_columns import RawColumn, as_frame, complete, length, read_again, read_first
 from bayes_moe.tables import column_names, pick_column, row_index
 
 if TYPE_CHECKING:
@@ -29,28 +29,6 @@ if TYPE_CHECKING:
 
 Term = tuple[str, ...]
 _CONTEXT = {"sqrt": np.sqrt, "abs": np.abs}
-
-
-@dataclass(frozen=True, eq=False)
-class RawColumn:
-    """A column of the user's frame, at the rows the transformations were fitted on.
-
-    Parameters
-    ----------
-    name
-        Its name.
-    values
-        ``(n,)`` numbers, or positions in ``levels``.
-    levels
-        Levels of text or categories, in order; None for numbers.
-    whole
-        Whether the numbers are of an integer type.
-    """
-
-    name: str
-    values: FloatArray
-    levels: tuple[str, ...] | None
-    whole: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,13 +66,13 @@ class Formula:
 
     @cached_property
     def _fitted(self) -> tuple[ModelSpec, ModelSpec | None]:
-        frame = _frame(self.columns, [column.values for column in self.columns])
+        frame = as_frame(self.columns, [column.values for column in self.columns], length(self.columns))
         gate = None if self.gate_terms is None else _fit(self.gate_terms, frame)
         return _fit(self.terms, frame), gate
 
-    def matrices(self, values: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray | None]:
-        """Return the columns of X and of the gate from raw columns (n,), in the order of ``columns``."""
-        frame = _frame(self.columns, values)
+    def matrices(self, values: Sequence[FloatArray], rows: int) -> tuple[FloatArray, FloatArray | None]:
+        """Return the columns of X and of the gate from raw columns (rows,), in the order of ``columns``."""
+        frame = as_frame(self.columns, values, rows)
         own, gate = self._fitted
         carried = [np.asarray(frame[name], dtype=float) for name in self.carried]
         x = np.column_stack([_matrix(own, frame), *carried])
@@ -122,14 +100,14 @@ class Formula:
                     f"X: expected the columns of the formula {self.text!r}, got none named {column.name!r}"
                     f"{nearest(column.name, known)} → add or rename it"
                 )
-        values = [_read_again(pick_column(X, column.name), column) for column in self.columns]
+        values = [read_again(pick_column(X, column.name), column) for column in self.columns]
         for column, found in zip(self.columns, values, strict=True):
             if np.isnan(found).any():
                 raise InputError(
                     f"X: expected a value in every row, got missing values in column {column.name!r} "
                     f"({rows_text(np.isnan(found))}) → leave out or fill these rows"
                 )
-        x, gate = self.matrices(values)
+        x, gate = self.matrices(values, len(X))
         table = x if gate is None else np.hstack([x, gate])
         _refuse_undefined(table, (*self.names[0], *self.names[1]), "X")
         return np.ascontiguousarray(table)
@@ -193,7 +171,7 @@ def read_formula(text: object, data: Any, carried: Sequence[str] = (), *, drop: 
             own[name] = None
     kept = tuple(name for name in carried if name in names and (name,) not in terms)
     beside = columns_in(response, names)
-    found = {name: _read_first(pick_column(data, name), name) for name in own}
+    found = {name: read_first(pick_column(data, name), name) for name in own}
     missing = np.zeros(len(data), dtype=bool)
     for name, (column, _) in found.items():
         incomplete = np.isnan(column.values)
@@ -209,9 +187,9 @@ def read_formula(text: object, data: Any, carried: Sequence[str] = (), *, drop: 
         missing |= np.array([label is None for label in as_labels(pick_column(data, name)) or ()], dtype=bool)
     if missing.all():
         raise InputError("data: expected rows without missing values, got none → fill the missing values")
-    whole = tuple(_at(column, ~missing) for column, _ in found.values())
+    whole = tuple(complete(column, ~missing) for column, _ in found.values())
     formula = Formula(text, terms, gate_terms, kept, whole)
-    x, gate = formula.matrices([column.values for column in whole])
+    x, gate = formula.matrices([column.values for column in whole], int((~missing).sum()))
     if not drop:
         for matrix, columns in zip((x, gate), formula.names, strict=True):
             _refuse_undefined(matrix, columns, "data")
@@ -243,9 +221,7 @@ def _parsed(text: object, names: Sequence[str]) -> tuple[str, tuple[Term, ...], 
         raise InputError(f"formula: expected one response, got {listed(map(str, left))} → name one before the ~")
     parts = right if isinstance(right, tuple) else (right,)
     if len(parts) > 2:
-        raise InputError(
-            f"formula: expected at most one |, before the terms of the gate, got {len(parts) - 1} → use one"
-        )
+        raise InputError(f"formula: expected at most one | before the gate's terms, got {len(parts) - 1} → use one")
     terms = [_terms(part, text) for part in parts]
     if len(terms) == 2 and not terms[1]:
         raise InputError(
@@ -317,55 +293,8 @@ def _computed(compute: Any) -> Any:
     except (formulaic.errors.FormulaicError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"formula: expected terms that can be computed for every row, got {reason} → correct it"
+            f"formula: expected terms that can be computed in every row, got {reason} → correct it"
         ) from None
-
-
-def _frame(columns: Sequence[RawColumn], values: Sequence[FloatArray]) -> pd.DataFrame:
-    """Return raw columns as a pandas frame, whatever kind of frame they came from."""
-    out: dict[str, Any] = {}
-    for column, found in zip(columns, values, strict=True):
-        if column.levels is not None:
-            out[column.name] = pd.Categorical.from_codes(found.astype(int).tolist(), categories=list(column.levels))
-        else:
-            out[column.name] = found.astype(np.int64) if column.whole else found
-    return pd.DataFrame(out)
-
-
-def _read_first(column: Any, name: str) -> tuple[RawColumn, Notice | None]:
-    """Read a raw column of training."""
-    where = f" in column {name!r}"
-    found = read_levels(column, "data", where)
-    if found is not None:
-        values, levels, unused = found
-        text = f"Column {name!r} has no rows of level {listed(map(repr, unused))}, left out."
-        return RawColumn(name, values, levels, whole=False), Notice("unused_levels", text) if unused else None
-    raw = column_array(column, "data", where)
-    numbers = to_floats(raw, "data", where).ravel()
-    refuse_infinite(numbers, "data", where)
-    refuse_huge(numbers[:, None], "data", (name,))
-    return RawColumn(name, numbers, None, whole=raw.dtype.kind in "iu"), None
-
-
-def _read_again(column: Any, training: RawColumn) -> FloatArray:
-    """Read a raw column at new rows."""
-    if training.levels is not None:
-        return read_known(column, Encoding(training.name, training.levels), "X")
-    where = f" in column {training.name!r}"
-    numbers = to_floats(column_array(column, "X", where), "X", where).ravel()
-    refuse_infinite(numbers, "X", where)
-    if training.whole and not np.all(np.isnan(numbers) | (numbers == np.round(numbers))):
-        raise InputError(f"X: expected whole numbers{where}, as in training, got fractions → round them")
-    return numbers
-
-
-def _at(column: RawColumn, rows: npt.NDArray[np.bool_]) -> RawColumn:
-    values = column.values[rows]
-    if column.levels is not None:
-        present = np.unique(values).astype(int)
-        values = np.searchsorted(present, values).astype(float)
-        return RawColumn(column.name, values, tuple(column.levels[i] for i in present), column.whole)
-    return RawColumn(column.name, values, None, column.whole)
 
 
 def _spread(matrix: FloatArray, missing: npt.NDArray[np.bool_]) -> FloatArray:
@@ -379,8 +308,10 @@ def _spread(matrix: FloatArray, missing: npt.NDArray[np.bool_]) -> FloatArray:
 
 def _target(response: str, data: Any, missing: npt.NDArray[np.bool_], index: Any) -> pd.Series[Any]:
     """Return a response that is computed from columns."""
-    columns = [_at(_read_first(pick_column(data, n), n)[0], ~missing) for n in columns_in(response, column_names(data))]
-    frame = _frame(columns, [column.values for column in columns])
+    columns = [
+        complete(read_first(pick_column(data, n), n)[0], ~missing) for n in columns_in(response, column_names(data))
+    ]
+    frame = as_frame(columns, [column.values for column in columns], length(columns))
     values = _matrix(_fit([(response,)], frame), frame)
     if values.shape[1] != 1:
         raise InputError(f"formula: expected a response of one number a row, got {response!r} → name one column")

@@ -28,6 +28,7 @@ _BORDER = {
     "screening",
     "groups",
     "expressions",
+    "raw_columns",
     "formula",
     "data",
 }
@@ -52,7 +53,8 @@ LAYERS: dict[str, set[str]] = {
     "categories": {"columns"},
     "tables": {"columns", "categories"},
     "expressions": set(),
-    "formula": {"columns", "categories", "tables", "scaling", "expressions"},
+    "raw_columns": {"columns", "categories", "scaling"},
+    "formula": {"columns", "categories", "tables", "raw_columns", "expressions"},
     "newdata": {"columns", "categories", "tables", "scaling", "groups", "formula"},
     "groups": {"columns", "categories", "tables"},
     "screening": {"columns", "scaling"},
@@ -81,7 +83,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "dask": ("inference/workers.py",),
     "arviz": (),  # its parts arviz_base and arviz_stats are imported, never the whole
     "formulaic": ("formula.py",),
-    "pandas": ("posterior/tables.py", "formula.py"),
+    "pandas": ("posterior/tables.py", "formula.py", "raw_columns.py"),
     "polars": (),
 }
 

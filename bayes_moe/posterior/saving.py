@@ -23,10 +23,11 @@ from ..categories import Encoding
 from ..container.sealed import read_file, write_file
 from ..data import Data
 from ..errors import InputError, Notice, SaveFileError
-from ..formula import Formula, RawColumn
+from ..formula import Formula
 from ..groups import Groups
 from ..inference.outcome import Optimum, Outcome, Status
 from ..mixture import MixtureOfExperts
+from ..raw_columns import RawColumn
 from ..records import Arrays, Schema, parse_json, record, write_json
 from ..scaling import Scaling
 from ..specification import SPECIFICATIONS, Engine
