@@ -25,6 +25,7 @@ from .families import (
     Categorical,
     Covariance,
     Gamma,
+    Joint,
     LogNormal,
     MvNormal,
     NegativeBinomial,
@@ -47,7 +48,7 @@ from .inference.nuts import NUTS
 from .mixture import MixtureOfExperts
 from .posterior.compare import compare
 from .posterior.fit import Fit
-from .predictors import Constant, Linear, Polynomial
+from .predictors import RBF, Constant, Linear, Polynomial, Spline
 from .presets import nearly_flat
 from .scaling import Scaling
 from .storage import load
@@ -58,6 +59,7 @@ __all__ = [
     "ADVI",
     "EM",
     "NUTS",
+    "RBF",
     "BayesMoEError",
     "Bernoulli",
     "Beta",
@@ -72,6 +74,7 @@ __all__ = [
     "FitWarning",
     "FullRank",
     "Gamma",
+    "Joint",
     "InputError",
     "InterruptedFit",
     "Laplace",
@@ -94,6 +97,7 @@ __all__ = [
     "SkewNormal",
     "SoftmaxGate",
     "SpecError",
+    "Spline",
     "StudentT",
     "Uniform",
     "Weibull",

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .binding.bind import TARGET_SCALES, Bound, bind
-from .binding.extras import extra_columns
+from .binding.bind import Bound, bind, target_of
+from .binding.extras import named_columns
 from .data import Missing, read_training
 from .errors import FitWarning, InputError, SpecError, nearest
+from .experts import Expert
 from .formula import FormulaData, read_formula
 from .groups import named_column
 from .inference.advi import ADVI
@@ -68,7 +69,8 @@ def fit(
         Terms after the bar are the gate's own; without a bar, gate and experts have the same. The intercept is every
         predictor's own and cannot be left out. A response such as ``np.log(y)`` is the target then: predictions and
         densities are those of log y. Predictions take raw frames, and compute their columns with the knots, means and
-        levels of training, which all rows without missing values have decided.
+        levels of training, which all rows without missing values have decided. ``offset(x)`` adds a column as it is
+        to the first linear predictor of every expert: ``fit.model`` says so. ``a + b ~ x`` has two outputs.
     gate_X
         Further columns that only the gate sees.
     weights
@@ -184,12 +186,14 @@ def _rows(
     if formula is None or data is None:
         absent, way_out = ("formula", "'y ~ x'") if formula is None else ("data", "a frame")
         raise InputError(f"{absent}: expected data and formula together, got None → pass e.g. {way_out}")
-    made = read_formula(formula, data, extra_columns(model), drop=missing is Missing.DROP)
+    made = read_formula(formula, data, named_columns(model), drop=missing is Missing.DROP)
     return _Rows(made.table, made.y, made.gate, named_column(groups, data), made)
 
 
 def _bound(model: MixtureOfExperts, rows: _Rows, weights: Any, missing: Missing, scaling: Scaling | None) -> Bound:
     """Check the data and bind the model to them."""
+    if rows.formula is not None and rows.formula.offset is not None:
+        model = _with_offset(model, rows.formula.offset)
     data = read_training(
         rows.X,
         rows.y,
@@ -200,11 +204,26 @@ def _bound(model: MixtureOfExperts, rows: _Rows, weights: Any, missing: Missing,
         experts=len(model.experts),
         parameters=0,
         scaling=scaling,
-        target=TARGET_SCALES[model.closure],
+        target=target_of(model),
     )
     if rows.formula is not None:
         data = replace(data, formula=rows.formula.formula, notices=(*rows.formula.notices, *data.notices))
     return bind(model, data)
+
+
+def _with_offset(model: MixtureOfExperts, column: str) -> MixtureOfExperts:
+    """Return the model with a column added, as it is, to the first linear predictor of every expert."""
+    experts = []
+    for expert in model.experts:
+        name = expert.family.parameters[0].name
+        predictor: Any = expert.predictors[name]
+        if predictor.offset is not None:
+            raise SpecError(
+                f"Expert.{name}: expected a predictor without offset beside one in the formula, got "
+                f"offset={predictor.offset!r} → leave one out"
+            )
+        experts.append(Expert(expert.family, **{**expert.predictors, name: replace(predictor, offset=column)}))
+    return MixtureOfExperts(experts, model.gate, model.features)
 
 
 def _check(model: object, engine: object) -> None:

@@ -7,6 +7,7 @@ again from those, so that no state of another library is stored, and nothing but
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from formulaic import ModelSpec
 
 Term = tuple[str, ...]
+_OFFSET = re.compile(r"offset\((.*)\)")
 _CONTEXT = {"sqrt": np.sqrt, "abs": np.abs}
 
 
@@ -44,7 +46,7 @@ class Formula:
     gate_terms
         Terms after the bar, or None without one.
     carried
-        Columns that the model itself names: trials, exposures.
+        Columns that the model itself names: trials, exposures, offsets.
     columns
         The raw columns.
     """
@@ -123,6 +125,8 @@ class FormulaData:
         Covariates, target and the gate's own covariates, or None; rows that miss a raw value miss every column.
     formula
         How to compute them again.
+    offset
+        Name of the column that is added to the experts' linear predictors, or None.
     notices
         Findings about the raw columns.
     """
@@ -131,6 +135,7 @@ class FormulaData:
     y: Any
     gate: pd.DataFrame | None
     formula: Formula
+    offset: str | None
     notices: tuple[Notice, ...]
 
 
@@ -163,14 +168,14 @@ def read_formula(text: object, data: Any, carried: Sequence[str] = (), *, drop: 
     names = column_names(data)
     if not names:
         raise InputError(f"data: expected a frame with named columns, got {type(data).__name__} → pass a pandas frame")
-    response, terms, gate_terms = _parsed(text, names)
+    responses, terms, gate_terms, offset = _parsed(text, names)
     assert isinstance(text, str)
     own = dict.fromkeys(name for term in (*terms, *(gate_terms or ())) for f in term for name in columns_in(f, names))
     for name in carried:
         if name in names:  # what is missing is refused where the model names it
             own[name] = None
     kept = tuple(name for name in carried if name in names and (name,) not in terms)
-    beside = columns_in(response, names)
+    beside = tuple(name for response in responses for name in columns_in(response, names))
     found = {name: read_first(pick_column(data, name), name) for name in own}
     missing = np.zeros(len(data), dtype=bool)
     for name, (column, _) in found.items():
@@ -196,13 +201,19 @@ def read_formula(text: object, data: Any, carried: Sequence[str] = (), *, drop: 
     index: Any = row_index(data)
     spread = [_spread(matrix, missing) for matrix in (x, gate) if matrix is not None]
     frames = [pd.DataFrame(m, columns=list(n), index=index) for m, n in zip(spread, formula.names, strict=False)]
-    y = pick_column(data, response) if response in names else _target(response, data, missing, index)
+    outputs = [pick_column(data, r) if r in names else _target(r, data, missing, index) for r in responses]
+    y: Any = outputs[0]
+    if len(outputs) > 1:
+        several = {r: np.asarray(output) for r, output in zip(responses, outputs, strict=True)}
+        y = pd.DataFrame(several, index=index)
     notices = tuple(notice for _, notice in found.values() if notice is not None)
-    return FormulaData(frames[0], y, frames[1] if gate is not None else None, formula, notices)
+    return FormulaData(frames[0], y, frames[1] if gate is not None else None, formula, offset, notices)
 
 
-def _parsed(text: object, names: Sequence[str]) -> tuple[str, tuple[Term, ...], tuple[Term, ...] | None]:
-    """Return the response, the terms of X and the terms of the gate; nothing is evaluated."""
+def _parsed(
+    text: object, names: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[Term, ...], tuple[Term, ...] | None, str | None]:
+    """Return responses, terms of X, terms of the gate and the offset, which is a term of X; nothing is evaluated."""
     if not isinstance(text, str):
         raise InputError(f"formula: expected text such as 'y ~ x', got {type(text).__name__} → pass text")
     import formulaic  # half a second that `import bayes_moe` does not pay
@@ -214,21 +225,30 @@ def _parsed(text: object, names: Sequence[str]) -> tuple[str, tuple[Term, ...], 
         reason = str(error).splitlines()[0]
         raise InputError(f"formula: expected 'y ~ x1 + x2 | z', got {text!r} ({reason}) → correct it") from None
     left, right = getattr(found, "lhs", None), getattr(found, "rhs", None)
-    if left is None or right is None:
+    if left is None or right is None or not list(left):
         raise InputError(f"formula: expected a response, as in 'y ~ x', got {text!r} → name it before the ~")
-    responses = [factor for term in left for factor in term.factors]
-    if len(responses) != 1 or len(list(left)) != 1:
-        raise InputError(f"formula: expected one response, got {listed(map(str, left))} → name one before the ~")
+    responses = tuple(str(term) for term in left)
+    for term in left:
+        if len(term.factors) != 1 or str(term) == "1":
+            raise InputError(f"formula: expected responses by themselves, got {term} → name columns, as in 'y ~ x'")
     parts = right if isinstance(right, tuple) else (right,)
     if len(parts) > 2:
         raise InputError(f"formula: expected at most one | before the gate's terms, got {len(parts) - 1} → use one")
-    terms = [_terms(part, text) for part in parts]
-    if len(terms) == 2 and not terms[1]:
+    terms, offset = _without_offset(_terms(parts[0], text))
+    if len(parts) == 1:
+        return responses, terms, None, offset
+    gate = _terms(parts[1], text)
+    if not gate:
         raise InputError(
             "formula: expected terms of the gate after |, got an intercept alone → leave out the | and use "
             "gate=bm.SoftmaxGate(bm.Constant())"
         )
-    return responses[0].expr, terms[0], terms[1] if len(terms) == 2 else None
+    if _without_offset(gate)[1] is not None:
+        raise InputError(
+            "formula: expected no offset after |, got one → what is added to every log weight changes no weight; leave "
+            "it out"
+        )
+    return responses, terms, gate, offset
 
 
 def _terms(part: Any, text: str) -> tuple[Term, ...]:
@@ -239,13 +259,20 @@ def _terms(part: Any, text: str) -> tuple[Term, ...]:
             f"formula: expected terms beside an intercept, got {text!r}, which leaves it out → remove the 0 or -1: "
             "experts and gate always have an intercept"
         )
-    for factor in (factor for term in found for factor in term):
-        if factor.startswith("offset("):
-            raise InputError(
-                f"formula: expected no offset, got {factor!r} → name the column in a predictor, bm.Linear(offset=...), "
-                "or as the family's exposure"
-            )
     return tuple(term for term in found if term != ("1",))
+
+
+def _without_offset(terms: Sequence[Term]) -> tuple[tuple[Term, ...], str | None]:
+    """Return the terms with what an offset holds as a term of its own, and that term."""
+    offsets = [factor for term in terms for factor in term if _OFFSET.fullmatch(factor)]
+    if not offsets:
+        return tuple(terms), None
+    inside = str(_OFFSET.fullmatch(offsets[0])[1])  # type: ignore[index]
+    if len(offsets) > 1 or (offsets[0],) not in terms:
+        raise InputError(f"formula: expected one offset, by itself, got {listed(offsets)} → add the columns up")
+    if (inside,) in terms:
+        raise InputError(f"formula: expected {inside!r} as an offset or as a term, got both → leave one out")
+    return tuple((inside,) if term == (offsets[0],) else term for term in terms), inside
 
 
 def _fit(terms: Sequence[Term], frame: pd.DataFrame) -> ModelSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +14,8 @@ from bayes_moe.errors import InputError, listed, nearest
 from bayes_moe.formula import Formula
 from bayes_moe.groups import Groups, read_new_groups, refuse_groups_column
 from bayes_moe.scaling import refuse_huge
-from bayes_moe.tables import Reading, column_names, expanded, read_column, read_table, refuse_misaligned, row_index
+from bayes_moe.tables import Reading, column_names, expanded, read_table, refuse_misaligned, row_index
+from bayes_moe.targets import Label, read_like
 
 
 class Named(Protocol):
@@ -144,22 +146,19 @@ def read_rows(
     return table, read_new_groups(groups, X, len(table), row_index(X), known)
 
 
-def read_target(y: Any, n: int) -> FloatArray:
+def read_target(y: Any, n: int, classes: Sequence[Label] = (), outputs: Sequence[str] = ()) -> FloatArray:
     """Read responses at which a density, a cdf or responsibilities are asked for: ``(n,)``, finite.
+
+    With ``classes`` they are labels, which become codes; with several ``outputs`` they are ``(n, outputs)``.
 
     Raises
     ------
     InputError
-        For another length, or values that are missing, infinite or no numbers.
+        For another length, or values that are missing, infinite, no numbers or no known labels.
     """
-    column = read_column(y, "y")
-    if column.values.size != n:
-        raise InputError(
-            f"y: expected {n} values, one per row of X, got {column.values.size} → pass the y of these rows"
-        )
-    column.refuse_missing("y", "leave out these rows")
-    refuse_huge(column.values[:, None], "y", ("y",))
-    return column.values
+    values = read_like(y, n, classes, outputs)
+    refuse_huge(values if values.ndim == 2 else values[:, None], "y", tuple(outputs) or ("y",))
+    return values
 
 
 def _matched(reading: Reading, training: Named, expected: tuple[str, ...], argument: str, *, named: bool) -> FloatArray:

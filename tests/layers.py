@@ -23,6 +23,7 @@ _BORDER = {
     "columns",
     "categories",
     "tables",
+    "targets",
     "newdata",
     "scaling",
     "screening",
@@ -52,10 +53,11 @@ LAYERS: dict[str, set[str]] = {
     "scaling": {"columns"},
     "categories": {"columns"},
     "tables": {"columns", "categories"},
+    "targets": {"columns", "tables", "scaling"},
     "expressions": set(),
     "raw_columns": {"columns", "categories", "scaling"},
     "formula": {"columns", "categories", "tables", "raw_columns", "expressions"},
-    "newdata": {"columns", "categories", "tables", "scaling", "groups", "formula"},
+    "newdata": {"columns", "categories", "tables", "targets", "scaling", "groups", "formula"},
     "groups": {"columns", "categories", "tables"},
     "screening": {"columns", "scaling"},
     "data": _BORDER,
@@ -114,6 +116,7 @@ SLOW = (
     "bayes_moe.binding.posterior_kernel",
     "bayes_moe.inference.chart_kernel",
     "bayes_moe.binding.model",
+    "bayes_moe.binding.observed",
     "bayes_moe.container.survey",
 )
 # `**` only where the keys are the names of a distribution's parameters.

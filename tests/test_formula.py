@@ -127,12 +127,20 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "column inside": ("y ~ log(uu)", r"got 'uu'; did you mean 'u'"),
     "response": ("yy ~ x", r"got 'yy'; did you mean 'y'"),
     "no response": ("~ x", r"formula: expected a response"),
-    "two responses": ("y + x ~ z", r"formula: expected one response, got y, x"),
+    "product of responses": ("y:x ~ z", r"formula: expected responses by themselves, got y:x"),
+    "two responses of one": ("y + x ~ z", r"y: expected"),
     "no intercept": ("y ~ 0 + x", r"formula: expected terms beside an intercept, got 'y ~ 0 \+ x'"),
     "no intercept in the gate": ("y ~ x | z - 1", r"formula: expected terms beside an intercept"),
     "gate of nothing": ("y ~ x | 1", r"formula: expected terms of the gate after |"),
     "two bars": ("y ~ x | z | u", r"formula: expected at most one \| before the gate's terms, got 2"),
-    "offset": ("y ~ x + offset(z)", r"formula: expected no offset, got 'offset\(z\)' → name the column in a predictor"),
+    "two offsets": (
+        "y ~ x + offset(z) + offset(u)",
+        r"formula: expected one offset, by itself, got offset\(z\), offset",
+    ),
+    "offset times": ("y ~ x:offset(z)", r"formula: expected one offset, by itself"),
+    "offset and term": ("y ~ z + offset(z)", r"formula: expected 'z' as an offset or as a term, got both"),
+    "offset in the gate": ("y ~ x | z + offset(u)", r"formula: expected no offset after |"),
+    "offset of nothing": ("y ~ x + offset(zz)", r"got 'zz'; did you mean 'z'"),
     "syntax": ("y ~ (x", r"formula: expected 'y ~ x1 \+ x2 \| z', got 'y ~ \(x'"),
     "text": (3, r"formula: expected text such as 'y ~ x', got int"),
     "function": ("y ~ foo(x)", r"formula: expected functions among bs, .*, got 'foo'"),
@@ -226,6 +234,41 @@ def test_columns_that_the_model_names_come_along() -> None:
         fit.predict(FRAME)
     with pytest.raises(bm.SpecError, match="expected the name of a column of X"):
         bm.fit(model, data=frame.drop(columns="days"), formula="y ~ x")
+
+
+@pytest.mark.parametrize("said", ["log(days)", "days"])
+def test_an_offset_is_added_as_it_is(said: str) -> None:
+    frame = FRAME.assign(days=RNG.uniform(1, 9, N), y=RNG.poisson(3.0, N))
+    frame["added"] = np.log(frame.days) if said == "log(days)" else frame.days
+    named = bm.MixtureOfExperts([bm.Expert(bm.Poisson(), mu=bm.Linear(offset="added"))])
+    plain = bm.fit(named, frame[["x", "added"]], frame.y, QUICK, progress=False)
+    model = bm.MixtureOfExperts([bm.Expert(bm.Poisson())])
+    fit = bm.fit(model, data=frame, formula=f"y ~ x + offset({said})", engine=QUICK, progress=False)
+    assert fit.data.table.names == ("x", said)
+    assert fit.model.experts[0].predictors["mu"].offset == said
+    assert fit.log_posterior == pytest.approx(plain.log_posterior, rel=1e-10)
+    np.testing.assert_allclose(fit.predict(frame[:9]), plain.predict(frame[["x", "added"]][:9]))
+    carried = bm.fit(named, data=frame, formula="y ~ x", engine=QUICK, progress=False)
+    np.testing.assert_allclose(carried.predict(frame[:9]), plain.predict(frame[["x", "added"]][:9]))
+    with pytest.raises(bm.SpecError, match="expected a predictor without offset beside one in the formula"):
+        bm.fit(named, data=frame, formula="y ~ x + offset(u)")
+
+
+def test_several_responses_are_outputs() -> None:
+    frame = FRAME.assign(w=RNG.normal(size=N))
+    model = bm.MixtureOfExperts([bm.Expert(bm.MvNormal())])
+    fit = bm.fit(model, data=frame, formula="np.log(y) + w ~ x", engine=QUICK, progress=False)
+    assert fit.data.outputs == ("np.log(y)", "w")
+    y = np.column_stack([np.log(frame.y), frame.w])
+    np.testing.assert_array_equal(fit.data.y, y)
+    plain = bm.fit(model, frame[["x"]], y, QUICK, progress=False)
+    np.testing.assert_allclose(fit.predict(frame), plain.predict(frame[["x"]]))
+
+
+def test_labels_are_a_response() -> None:
+    model = bm.MixtureOfExperts([bm.Expert(bm.Categorical())])
+    fit = bm.fit(model, data=FRAME, formula="site ~ x", engine=QUICK, progress=False)
+    assert fit.data.classes == ("a", "b", "c")
 
 
 def test_groups_and_weights_beside_a_formula() -> None:

@@ -56,8 +56,8 @@ class SoftmaxGate(Gate):
             )
         if self.predictor.shared:
             raise SpecError(
-                "SoftmaxGate.predictor: expected coefficients per expert, got shared=True → equal weights are "
-                "bm.EqualGate()"
+                f"SoftmaxGate.predictor: expected coefficients per expert, got shared={self.predictor.shared!r} → "
+                "equal weights are bm.EqualGate()"
             )
         for name, prior in (("intercept", self.predictor.intercept), ("slopes", self.predictor.slopes_prior)):
             if isinstance(prior, Normal) and prior.loc != 0:

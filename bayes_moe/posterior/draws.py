@@ -9,8 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from ..binding.bind import Bound
-from ..binding.describe import gate_coefficients, user_coefficients
-from ..binding.parameters import unpack_free
+from ..binding.describe import all_coefficients, user_coefficients
 from ..families import Role
 from ..gates import BoundGate
 from .mixed import WHICH, Mixed, slot
@@ -49,7 +48,7 @@ class Draws:
     @cached_property
     def coefficients(self) -> np.ndarray:
         """Relabelled coefficients (draws, predictors, P) on the standardised scale."""
-        return permute_rows(all_coefficients(self.bound, self.flat), self.permutations)
+        return permute_rows(all_coefficients(self.bound.parameters, self.flat), self.permutations)
 
     def user(self) -> dict[str, np.ndarray]:
         """Return relabelled parameters in the user's units, (chains, draws, ...)."""
@@ -90,24 +89,6 @@ class Draws:
         return gate_probabilities(self.mixture(table, data.groups.codes))
 
 
-def all_coefficients(bound: Bound, q: np.ndarray) -> np.ndarray:
-    """Return coefficients (draws, predictors, P) from unconstrained vectors (draws, size), all draws at once."""
-    parameters = bound.parameters
-    flat = np.zeros((len(q), parameters.rows * parameters.width))
-    targets, sources, factors = parameters.links
-    if parameters.copied:
-        flat[:, targets] = q[:, sources]
-    else:
-        for target, source, factor in zip(targets, sources, factors, strict=True):
-            flat[:, target] += factor * q[:, source]
-    out = flat.reshape(len(q), parameters.rows, parameters.width)
-    gate = parameters.gate
-    if gate.free:
-        values = {free.name: unpack_free(free, q[:, parameters.slices[free.value_name]]) for free in gate.free}
-        out[:, : parameters.gate_rows, parameters.gate_positions] = gate_coefficients(gate, values)
-    return out
-
-
 def permute_rows(coefficients: np.ndarray, permutations: np.ndarray) -> np.ndarray:
     """Return coefficients (draws, predictors, P) with the experts of every draw in their new order."""
     experts = permutations.shape[1]
@@ -121,13 +102,12 @@ def mixture_draws(bound: Bound, coefficients: np.ndarray, table: np.ndarray) -> 
     parameters, scaling = bound.parameters, bound.design.scaling
     design = bound.design.matrix(table)
     added, given = bound.extras.added(table), bound.extras.arguments(table)
-    families = [
-        group.family.standardised(-scaling.y_center / scaling.y_scale, 1.0 / scaling.y_scale) for group in bound.groups
-    ]
+    center, scale = np.asarray(scaling.y_center), np.asarray(scaling.y_scale)
+    families = [group.family.standardised(-center / scale, 1.0 / scale) for group in bound.groups]
     which = np.empty(parameters.experts)
     for position, group in enumerate(bound.groups):
         which[group.experts] = position
-    alone = families[0] if len(families) == 1 else None
+    alone = families[0] if len(families) == 1 and families[0].predicted else None
 
     def components(rows: slice, draws: slice) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
         eta = design[rows] @ coefficients[draws].transpose(0, 2, 1)
@@ -141,7 +121,14 @@ def mixture_draws(bound: Bound, coefficients: np.ndarray, table: np.ndarray) -> 
         values[WHICH] = which[None, None, :]
         return log_gate, values | {slot(i): predicted for i, predicted in enumerate(slots)}
 
-    return MixtureDraws(len(design), len(coefficients), parameters.experts, components, alone or Mixed(families))
+    return MixtureDraws(
+        len(design),
+        len(coefficients),
+        parameters.experts,
+        components,
+        alone or Mixed(families),
+        outputs=len(bound.data.outputs) or None,
+    )
 
 
 def _log_gate(gate: BoundGate, eta: np.ndarray) -> np.ndarray:
@@ -156,13 +143,13 @@ def _in_units(bound: Bound, eta: np.ndarray) -> list[np.ndarray]:
     slots = max(len(group.rows) for group in bound.groups)
     out = [np.zeros((*eta.shape[:2], parameters.experts)) for _ in range(slots)]
     for group in bound.groups:
-        roles = [parameter.role for parameter in group.family.parameters for _ in parameter.columns]
-        for into, rows, role in zip(out, group.rows, roles, strict=False):
+        units = [(p.role, *scaling.unit(output)) for p in group.family.parameters for output in p.units]
+        for into, rows, (role, center, scale) in zip(out, group.rows, units, strict=False):
             predicted = eta[:, :, rows]
             if role is Role.LOCATION:
-                predicted = scaling.y_center + scaling.y_scale * predicted
+                predicted = center + scale * predicted
             elif role is Role.LOG_SCALE:
-                predicted = predicted + np.log(scaling.y_scale)
+                predicted = predicted + np.log(scale)
             into[:, :, group.experts] = predicted
     return out
 
@@ -205,7 +192,7 @@ def label_draws(bound: Bound, q: np.ndarray, mode: np.ndarray | None) -> Labels:
     else:
         groups, weights = choose_rows(pivot[members.starts], weights=members.counts, limit=_LABEL_ROWS)
         rows = members.starts[groups]
-    coefficients = all_coefficients(bound, q)
+    coefficients = all_coefficients(bound.parameters, q)
     agreement, ambiguity, ambiguous = 1.0, 0.0, False
     for _, positions in bound.model.blocks:
         if len(positions) > 1:

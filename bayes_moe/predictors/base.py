@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import SpecError, nearest
-from ..priors import Normal
+from ..priors import LearnedScale, Normal
+
+type Shared = bool | tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,32 @@ class Columns:
         SpecError
             If a name or position is not in the table.
         """
+        return tuple(j for j in self.asked(columns, owner) if self.names[j] not in self.dropped)
+
+    def asked(self, columns: Sequence[str | int] | None, owner: str) -> tuple[int, ...]:
+        """Return the same with constant columns."""
         if columns is None:
-            chosen = self.default
-        else:
-            chosen = tuple(dict.fromkeys(j for column in columns for j in self.places(column, owner)))
-        return tuple(j for j in chosen if self.names[j] not in self.dropped)
+            return self.default
+        return tuple(dict.fromkeys(j for column in columns for j in self.places(column, owner)))
+
+    def tied(self, shared: Shared, chosen: Sequence[int], owner: str) -> tuple[bool, ...]:
+        """Return for every chosen column whether ``shared`` names it.
+
+        Raises
+        ------
+        SpecError
+            If it names a column that is not among those the predictor uses.
+        """
+        if isinstance(shared, bool):
+            return (False,) * len(chosen)
+        wanted = self.positions(shared, f"{owner}.shared")
+        for j in wanted:
+            if j not in chosen:
+                raise SpecError(
+                    f"{owner}.shared: expected columns that the predictor uses, {[self.names[i] for i in chosen]}, got "
+                    f"{self.names[j]!r} → name it in columns= as well"
+                )
+        return tuple(j in wanted for j in chosen)
 
     def places(self, column: str | int, owner: str) -> tuple[int, ...]:
         """Return the positions of one column of the user's table, or of a 0/1 column by its own name.
@@ -73,15 +96,19 @@ class Columns:
                 return (self.names.index(column),)
             if column not in sources:
                 raise SpecError(
-                    f"{owner}.columns: expected names of the table's columns {list(own)}, got {column!r}"
+                    f"{_argument(owner)}: expected names of the table's columns {list(own)}, got {column!r}"
                     f"{nearest(column, own)} → correct the name"
                 )
         elif not 0 <= column < len(own):
             raise SpecError(
-                f"{owner}.columns: expected positions from 0 to {len(own) - 1}, got {column!r} → correct it"
+                f"{_argument(owner)}: expected positions from 0 to {len(own) - 1}, got {column!r} → correct it"
             )
         wanted = column if isinstance(column, str) else own[column]
         return tuple(j for j, source in enumerate(sources) if source == wanted)
+
+
+def _argument(owner: str) -> str:
+    return owner if "." in owner else f"{owner}.columns"
 
 
 class Basis(ABC):
@@ -104,16 +131,22 @@ class Basis(ABC):
     def slope_units(self) -> np.ndarray:
         """Return what a slope in the user's units of x is multiplied by to become a slope on this basis."""
 
+    def pooled(self) -> np.ndarray:
+        """Return which slopes all experts share while each has others of its own, a flag per computed column."""
+        return np.zeros(len(self.names), dtype=bool)
+
 
 class Predictor(ABC):
     """A specification of one linear predictor.
 
-    Every predictor has ``shared`` (one set of coefficients for all experts), the priors ``intercept`` and
-    ``slopes`` (None for the default of the parameter it predicts) and yields its basis on request.
+    Every predictor has ``shared`` (True for one set of coefficients for all experts, or the columns whose slopes they
+    share), the priors ``intercept`` and ``slopes`` (None for the default of the parameter it predicts), perhaps the
+    name of a column that is added as it is, and yields its basis on request.
     """
 
-    shared: bool
+    shared: Shared
     intercept: Normal | None
+    offset: str | None = None
 
     @property
     @abstractmethod
@@ -129,19 +162,32 @@ class Predictor(ABC):
         """Return the basis for a standardised training table, (rows, columns), with row weights."""
 
 
-def check_columns(owner: str, columns: object) -> None:
-    """Refuse a ``columns=`` that is not a sequence of names and positions."""
+def check_columns(owner: str, columns: object, name: str = "columns") -> None:
+    """Refuse a ``columns=``, or another such argument, that is not a sequence of names and positions."""
     if columns is None:
         return
     if isinstance(columns, str) or not isinstance(columns, tuple | list):
         raise SpecError(
-            f"{owner}.columns: expected a tuple of column names or positions, got {columns!r} → write ({columns!r},)"
+            f"{owner}.{name}: expected a tuple of column names or positions, got {columns!r} → write ({columns!r},)"
         )
     for column in columns:
         if isinstance(column, bool) or not isinstance(column, str | int):
-            raise SpecError(f"{owner}.columns: expected names or positions, got {column!r} → pass text or integers")
+            raise SpecError(f"{owner}.{name}: expected names or positions, got {column!r} → pass text or integers")
     if len(set(columns)) != len(columns):
-        raise SpecError(f"{owner}.columns: expected every column once, got {columns!r} → remove the repetition")
+        raise SpecError(f"{owner}.{name}: expected every column once, got {columns!r} → remove the repetition")
+
+
+def check_shared(owner: str, shared: object) -> Shared:
+    """Return ``shared`` as True, False or the columns whose slopes are shared, and refuse anything else."""
+    if isinstance(shared, bool):
+        return shared
+    if isinstance(shared, str) or not isinstance(shared, tuple | list) or not shared:
+        raise SpecError(
+            f"{owner}.shared: expected True, False or a tuple of column names or positions, got {shared!r} → e.g. "
+            f"{(shared,) if isinstance(shared, str) else ('x0',)!r}"
+        )
+    check_columns(owner, shared, "shared")
+    return tuple(shared)
 
 
 def check_prior(owner: str, name: str, prior: object, *kinds: type) -> None:
@@ -149,6 +195,21 @@ def check_prior(owner: str, name: str, prior: object, *kinds: type) -> None:
     if prior is not None and not isinstance(prior, kinds):
         expected = " or ".join(f"priors.{kind.__name__}" for kind in kinds)
         raise SpecError(f"{owner}.{name}: expected {expected} or None, got {prior!r} → pass a prior specification")
+
+
+def check_predictor(owner: str, predictor: Any) -> None:
+    """Check what all predictors with columns have in common, and freeze it."""
+    check_columns(owner, predictor.columns)
+    if predictor.columns is not None:
+        object.__setattr__(predictor, "columns", tuple(predictor.columns))
+    check_prior(owner, "intercept", predictor.intercept, Normal)
+    check_prior(owner, "slopes", predictor.slopes, Normal, LearnedScale)
+
+
+def check_offset(owner: str, offset: object) -> None:
+    """Refuse an ``offset=`` that is not the name of a column."""
+    if offset is not None and not isinstance(offset, str):
+        raise SpecError(f"{owner}.offset: expected the name of a column of X or None, got {offset!r} → pass its name")
 
 
 def check_flag(owner: str, name: str, value: object) -> None:

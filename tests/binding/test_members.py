@@ -6,16 +6,17 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pymc as pm
 import pytest
 
 import bayes_moe as bm
 from bayes_moe.binding import general
-from bayes_moe.binding.bind import TARGET_SCALES, Bound, bind
+from bayes_moe.binding.bind import Bound, bind, target_of
 from bayes_moe.binding.general import GeneralDensity
 from bayes_moe.binding.members import Members, make_members
 from bayes_moe.data import read_training
-from bayes_moe.graph.terms import PLAIN
+from bayes_moe.graph.graded import PLAIN
 from tests.cases import Case, bound, table
 from tests.oracle import Oracle, over_labels
 
@@ -47,7 +48,7 @@ CASES = {
 def grouped(case: Case, groups: Any = LABELS) -> Bound:
     data = read_training(
         case.X, case.y, weights=case.weights, groups=groups, experts=len(case.model.experts), parameters=0,
-        target=TARGET_SCALES[case.model.closure],
+        target=target_of(case.model),
     )  # fmt: skip
     return bind(case.model, data)
 
@@ -84,16 +85,50 @@ def test_derivatives(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_allclose(density.hessian(q), curved, rtol=1e-4, atol=1e-4)
 
 
-def test_other_families_and_unlike_experts() -> None:
-    counts = RNG.poisson(3.0, ROWS).astype(float)
-    unlike = [bm.Expert(bm.Poisson(), mu=bm.Linear(columns=(0,))), bm.Expert(bm.NegativeBinomial())]
-    density = grouped(Case(bm.MixtureOfExperts(unlike, BY_PLACE), BOTH, counts, WEIGHTS)).density
+TRIALS = RNG.integers(3, 9, ROWS)
+OTHERS = {
+    "trials, unlike experts": (
+        [bm.Expert(bm.Binomial(trials="n"), p=bm.Linear(columns=("x",))), bm.Expert(bm.Binomial(trials="n"))],
+        RNG.binomial(TRIALS, 0.4).astype(float),
+    ),
+    "two families": ([bm.Expert(bm.Normal(), mu=bm.Linear(columns=("x",))), bm.Expert(bm.StudentT())] * 2, Y),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_families(name: str) -> None:
+    experts, y = OTHERS[name]
+    frame = pd.DataFrame({"x": X[:, 0], "z": Z, "n": TRIALS})
+    gate = bm.SoftmaxGate(bm.Linear(columns=("z",)))
+    here = grouped(Case(bm.MixtureOfExperts(experts, gate), frame, y, WEIGHTS))
+    density = here.density
     q = points(density, 1)[0]
     steps = 1e-5 * np.eye(density.size)
     slope = [(density.logp(q + e) - density.logp(q - e)) / 2e-5 for e in steps]
     np.testing.assert_allclose(density.gradient(q), slope, rtol=1e-5, atol=1e-5)
     curved = [(density.gradient(q + e) - density.gradient(q - e)) / 2e-5 for e in steps]
     np.testing.assert_allclose(density.hessian(q), curved, rtol=1e-4, atol=1e-4)
+    built = here.pymc_model()
+    logp = built.compile_fn(built.logp(), mode=PLAIN)
+    assert float(logp(density.parameters.named(q))) == pytest.approx(density.logp(q), rel=1e-10)
+    with built:
+        drawn = pm.draw(built["y"], 20, random_seed=1, mode=PLAIN)
+    assert np.all(np.isfinite(drawn))
+    assert name == "two families" or np.all((drawn >= 0) & (drawn <= TRIALS))
+
+
+def test_several_outputs_share_a_label() -> None:
+    model = bm.MixtureOfExperts([bm.Expert(bm.MvNormal())] * 2, bm.SoftmaxGate(bm.Constant()))
+    here = grouped(Case(model, X, np.column_stack([Y, X[:, 0] + RNG.normal(size=ROWS)])))
+    q = points(here.density, 1)[0]
+    steps = 1e-5 * np.eye(here.density.size)
+    slope = [(here.density.logp(q + e) - here.density.logp(q - e)) / 2e-5 for e in steps]
+    np.testing.assert_allclose(here.density.gradient(q), slope, rtol=1e-5, atol=1e-5)
+    built = here.pymc_model()
+    logp = built.compile_fn(built.logp(), mode=PLAIN)
+    assert float(logp(here.parameters.named(q))) == pytest.approx(here.density.logp(q), rel=1e-10)
+    with built:
+        assert pm.draw(built["y"], 3, random_seed=1, mode=PLAIN).shape == (3, ROWS, 2)
 
 
 @pytest.mark.parametrize("name", ["gate of the group", "weighted"])
