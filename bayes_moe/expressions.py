@@ -23,7 +23,8 @@ _MEMBERS = {
     "contr": ("treatment", "sum", "helmert", "diff", "poly"),
 }
 _BASES = ("bs", "cr", "cs", "cc", "poly")
-_LONGEST, _WIDEST, _HIGHEST, _LARGEST = 500, 100, 20, 1e15
+MOST_BASIS_COLUMNS = 100
+_LONGEST, _HIGHEST, _LARGEST = 500, 20, 1e15
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
 _QUOTED = re.compile(r"`([^`]*)`")
 
@@ -138,9 +139,9 @@ class _Walk:
         """Refuse bases of so many columns that building them would fill the memory."""
         given = [*node.args[1:], *(k.value for k in node.keywords if k.arg in ("df", "degree"))]
         for value in given:
-            if isinstance(value, ast.Constant) and isinstance(value.value, int) and value.value > _WIDEST:
+            if isinstance(value, ast.Constant) and isinstance(value.value, int) and value.value > MOST_BASIS_COLUMNS:
                 raise InputError(
-                    f"formula: expected at most {_WIDEST} columns of a basis, got {value.value} → lower it"
+                    f"formula: expected at most {MOST_BASIS_COLUMNS} columns of a basis, got {value.value} → lower it"
                 )
 
     @staticmethod

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ import pandas as pd
 from bayes_moe.categories import as_labels
 from bayes_moe.columns import FloatArray, rows_text
 from bayes_moe.errors import InputError, Notice, listed, nearest
-from bayes_moe.expressions import columns_in, missing_column
+from bayes_moe.expressions import MOST_BASIS_COLUMNS, columns_in, missing_column
 from bayes_moe.raw_columns import RawColumn, as_frame, complete, length, read_again, read_first
 from bayes_moe.tables import column_names, pick_column, row_index
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from formulaic import ModelSpec
 
 Term = tuple[str, ...]
+_WIDEST = 20_000
+_BASIS = re.compile(r"\b(bs|cr|cs|cc|poly)\(")
 _OFFSET = re.compile(r"offset\((.*)\)")
 _CONTEXT = {"sqrt": np.sqrt, "abs": np.abs}
 
@@ -60,11 +63,25 @@ class Formula:
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]
         for term in (*self.terms, *(self.gate_terms or ())):
-            for factor in term:
-                columns_in(factor, names)
+            width = prod(self._width(factor, columns_in(factor, names)) for factor in term)
+            if width > _WIDEST:
+                raise InputError(
+                    f"formula: expected at most {_WIDEST} columns of a term, got up to {width} of {':'.join(term)!r} → "
+                    "leave out an interaction, or join levels"
+                )
         for name in self.carried:
             if name not in names:
                 raise missing_column(name, names)
+
+    def _width(self, factor: str, read: tuple[str, ...]) -> int:
+        """Return at most how many columns a factor has, before they are made."""
+        columns = [column for column in self.columns if column.name in read]
+        levels = [len(c.levels) if c.levels is not None else np.unique(c.values).size for c in columns]
+        if factor in read and columns[0].levels is None:
+            return 1
+        return max(
+            [MOST_BASIS_COLUMNS if "(" in factor else 1, *(n for n in levels if "C(" in factor or factor in read)]
+        )
 
     @cached_property
     def _fitted(self) -> tuple[ModelSpec, ModelSpec | None]:

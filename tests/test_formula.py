@@ -155,6 +155,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "constants": ("y ~ I(x + 9**9)", r"formula: expected columns, got '9 \*\* 9'"),
     "power": ("y ~ I(x**99)", r"formula: expected a power of at most 20"),
     "width": ("y ~ bs(x, df=100000)", r"formula: expected at most 100 columns of a basis, got 100000"),
+    "interactions": (
+        "y ~ bs(x):bs(u):poly(z, 2)",
+        r"formula: expected at most 20000 columns of a term, got up to 1000000",
+    ),
     "logarithm": ("y ~ log(x)", r"data: expected finite terms, got .* for 'log\(x\)' \(rows \d"),
     "log of y": ("np.log(x) ~ u", r"y: expected a value in every row"),
 }

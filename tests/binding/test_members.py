@@ -95,7 +95,9 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize(
+    "name", ["trials, unlike experts", pytest.param("two families", marks=pytest.mark.full)]
+)  # PyTensor takes its time for the derivatives of a t density
 def test_other_families(name: str) -> None:
     experts, y = OTHERS[name]
     frame = pd.DataFrame({"x": X[:, 0], "z": Z, "n": TRIALS})
