@@ -75,6 +75,21 @@ class Terms:
         return math.fsum(self.weights[i] * responsibilities[i, k] * joint[i, k] for i, k in cells) + self.prior
 
 
+def over_labels(terms: Terms, groups: Sequence[Any]) -> float:
+    """Return the log posterior where rows of a group share a label: the sum over every label of every group.
+
+    All K^G ways to label the groups are gone through, and nothing is taken to factor.
+    """
+    rows = {group: [i for i, other in enumerate(groups) if other == group] for group in groups}
+    totals = []
+    for labels in itertools.product(range(terms.gate.shape[1]), repeat=len(rows)):
+        parts = [terms.gate[members[0], k] for k, members in zip(labels, rows.values(), strict=True)]
+        for k, members in zip(labels, rows.values(), strict=True):
+            parts += [terms.weights[i] * terms.experts[i, k] for i in members]
+        totals.append(math.fsum(parts))
+    return float(logsumexp(totals)) + terms.prior
+
+
 class Prior(NamedTuple):
     """One factor of the prior: a Normal density at ``value``, and the log Jacobian of the change of units."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..gates import BoundGate
-from .chunks import Chunk, Group
+from .chunks import Chunk, Group, Mass
 from .parameters import Parameters
 
 _LONGEST = 4.0
@@ -52,16 +52,16 @@ class Sums:
             np.zeros((side, side)),
         )
 
-    def add(self, chunk: Chunk, mass: np.ndarray, pulled: np.ndarray, gate: BoundGate, groups: Sequence[Group]) -> None:
-        """Add a chunk of rows with weighted responsibilities (n, K) and the gradient (n, R) they give."""
+    def add(self, chunk: Chunk, mass: Mass, pulled: np.ndarray, gate: BoundGate, groups: Sequence[Group]) -> None:
+        """Add a chunk of rows with what its terms count and the gradient (n, R) they give."""
         table, width = chunk.table, chunk.table.shape[1]
-        self.sizes[:] += mass.sum(axis=0)
+        self.sizes[:] += mass.experts.sum(axis=0)
         self.scores[:] += pulled.T @ table
         for group, bends in zip(groups, chunk.bends, strict=True):
             if bends is None:
                 continue
             for i, expert in enumerate(group.experts):
-                own = mass[:, expert]
+                own = mass.experts[:, expert]
                 for a in range(len(bends)):
                     for b in range(a, len(bends)):
                         weight = own * np.where(own > 0, bends[a, b, :, i], 0.0)
@@ -70,7 +70,7 @@ class Sums:
                         if b > a:
                             self.bends[expert][b * width : (b + 1) * width, a * width : (a + 1) * width] += square
         if len(self.gate):
-            self._add_gate(chunk, mass, gate)
+            self._add_gate(chunk, mass.gate, gate)
 
     def _add_gate(self, chunk: Chunk, mass: np.ndarray, gate: BoundGate) -> None:
         columns = chunk.gate_table

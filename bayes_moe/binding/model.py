@@ -27,6 +27,7 @@ from .describe import amplitude_unit, distinct_parameters, feature_names, user_c
 from .design import Design
 from .expert_terms import ExpertTerm
 from .extras import Extras
+from .model_groups import observe_groups
 from .observed import Part, observe
 from .parameters import Parameters
 
@@ -65,7 +66,11 @@ def build_model(
             for group in groups
         ]
         units = (_shared(scaling.y_center), _shared(scaling.y_scale))
-        observe(predictors.logits(columns), parts, (*units, *weights), observed, dims)
+        declared = predictors.logits(columns), parts, (*units, *weights), observed, dims
+        if data.groups is None:
+            observe(*declared)
+        else:
+            observe_groups(*declared, data.groups)
         predictors.report()
     return built
 

@@ -34,6 +34,9 @@ class Columns:
         Standardisation of every column.
     dropped
         Names of constant columns, which no basis uses.
+    sources
+        Name of the user's column that every column came from, where 0/1 columns stand for one of text; empty where
+        none do.
     """
 
     names: tuple[str, ...]
@@ -41,6 +44,7 @@ class Columns:
     center: tuple[float, ...]
     scale: tuple[float, ...]
     dropped: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
     def positions(self, columns: Sequence[str | int] | None, owner: str) -> tuple[int, ...]:
         """Return the positions a predictor asks for, without constant columns.
@@ -54,7 +58,9 @@ class Columns:
 
     def asked(self, columns: Sequence[str | int] | None, owner: str) -> tuple[int, ...]:
         """Return the same with constant columns."""
-        return self.default if columns is None else tuple(self._position(column, owner) for column in columns)
+        if columns is None:
+            return self.default
+        return tuple(dict.fromkeys(j for column in columns for j in self.places(column, owner)))
 
     def tied(self, shared: Shared, chosen: Sequence[int], owner: str) -> tuple[bool, ...]:
         """Return for every chosen column whether ``shared`` names it.
@@ -75,19 +81,30 @@ class Columns:
                 )
         return tuple(j in wanted for j in chosen)
 
-    def _position(self, column: str | int, owner: str) -> int:
+    def places(self, column: str | int, owner: str) -> tuple[int, ...]:
+        """Return the positions of one column of the user's table, or of a 0/1 column by its own name.
+
+        Raises
+        ------
+        SpecError
+            If there is no such column.
+        """
+        sources = self.sources or self.names
+        own = tuple(dict.fromkeys(sources))
         if isinstance(column, str):
             if column in self.names:
-                return self.names.index(column)
+                return (self.names.index(column),)
+            if column not in sources:
+                raise SpecError(
+                    f"{_argument(owner)}: expected names of the table's columns {list(own)}, got {column!r}"
+                    f"{nearest(column, own)} → correct the name"
+                )
+        elif not 0 <= column < len(own):
             raise SpecError(
-                f"{_argument(owner)}: expected names of the table's columns {list(self.names)}, got {column!r}"
-                f"{nearest(column, self.names)} → correct the name"
+                f"{_argument(owner)}: expected positions from 0 to {len(own) - 1}, got {column!r} → correct it"
             )
-        if 0 <= column < len(self.names):
-            return column
-        raise SpecError(
-            f"{_argument(owner)}: expected positions from 0 to {len(self.names) - 1}, got {column!r} → correct it"
-        )
+        wanted = column if isinstance(column, str) else own[column]
+        return tuple(j for j, source in enumerate(sources) if source == wanted)
 
 
 def _argument(owner: str) -> str:
