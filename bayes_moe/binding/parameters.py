@@ -146,8 +146,9 @@ class Parameters:
         slot, expert = np.divmod(rows - self.gate_rows, self.experts)
         parts: list[tuple[set[int], set[int]]] = []
         for one in range(self.experts):
-            hyper = [term.hyper[term.experts.index(one)] for term in self.terms if one in term.experts]
-            experts, places = {one}, {*sources[expert == one].tolist(), *np.concatenate(hyper).tolist()}
+            mine = [term for term in self.terms if one in term.experts]
+            hyper = {int(place) for term in mine for place in term.hyper[term.experts.index(one)]}
+            experts, places = {one}, {*sources[expert == one].tolist(), *hyper}
             for other in [part for part in parts if part[1] & places]:
                 parts.remove(other)
                 experts |= other[0]
@@ -158,10 +159,10 @@ class Parameters:
             order = np.array(sorted(places), dtype=np.int64)
             maps = []
             for one in sorted(experts):
-                mine = expert == one
-                matrix = np.zeros(((int(slot[mine].max(initial=-1)) + 1) * self.width, len(order)))
-                into = slot[mine] * self.width + columns[mine]
-                matrix[into, np.searchsorted(order, sources[mine])] = factors[mine]
+                own = expert == one
+                matrix = np.zeros(((int(slot[own].max(initial=-1)) + 1) * self.width, len(order)))
+                into = slot[own] * self.width + columns[own]
+                matrix[into, np.searchsorted(order, sources[own])] = factors[own]
                 maps.append((one, matrix))
             out.append(Island(order, tuple(maps)))
         return tuple(out)
