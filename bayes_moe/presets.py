@@ -9,7 +9,7 @@ from .experts import Expert
 from .families import Parameter, Role
 from .gates import SoftmaxGate
 from .mixture import MixtureOfExperts
-from .predictors import Constant, Predictor
+from .predictors import HSGP, Constant, Predictor
 from .priors import LearnedScale, Normal
 
 _COEFFICIENT_SD = 100.0
@@ -19,7 +19,8 @@ _LOG_SIGMA_SD = 2.0
 def nearly_flat(model: MixtureOfExperts) -> MixtureOfExperts:
     """Return the same model under almost flat priors, to compare with maximum likelihood.
 
-    Coefficients and gate get standard deviation 100 and log sigma 2, on the standardised scale.
+    Coefficients and gate get standard deviation 100 and log sigma 2, on the standardised scale. Gaussian processes keep
+    the priors of amplitude and lengthscale.
 
     Parameters
     ----------
@@ -64,6 +65,6 @@ def _flat_predictor(predictor: Predictor, parameter: Parameter) -> Predictor:
 
 
 def _with_priors(predictor: Predictor, intercept: Normal | None, slopes: Normal | LearnedScale) -> Predictor:
-    if isinstance(predictor, Constant):
+    if isinstance(predictor, Constant | HSGP):  # a Gaussian process is its prior
         return replace(predictor, intercept=intercept)
     return replace(predictor, intercept=intercept, slopes=slopes)  # type: ignore[type-var]

@@ -119,7 +119,8 @@ class Bound:
     def _has_kernels(self) -> bool:
         normal = all(type(expert.family) is Normal for expert in self.met.experts)
         gated = type(self.met.gate) in (SoftmaxGate, EqualGate)
-        return normal and gated and self._added_to_all_means and self.data.groups is None
+        ready = self.data.groups is None and not self.parameters.scaled
+        return normal and gated and ready and self._added_to_all_means
 
     @property
     def _added_to_all_means(self) -> bool:

@@ -114,5 +114,5 @@ def pulled(chunk: Chunk, mass: Mass, gate: BoundGate, groups: Sequence[Group]) -
         for rows in group.rows:
             # an impossible expert has no mass, whatever its slope
             own = mass.experts[:, group.experts]
-            out[:, rows] = np.where(own > 0, own * chunk.slopes[:, rows], 0.0)
+            out[:, rows] = own * np.where(own > 0, chunk.slopes[:, rows], 0.0)
     return out

@@ -60,7 +60,7 @@ def row_curvature(chunk: Chunk, responsibilities: np.ndarray, gate: BoundGate, g
             rows = group.rows[:, i]
             single[:, expert, rows] = np.where(r[:, None] > 0, chunk.slopes[:, rows], 0.0)
             if bends is not None:
-                own = np.where(r > 0, r * bends[:, :, :, i], 0.0)
+                own = r * np.where(r > 0, bends[:, :, :, i], 0.0)
                 out[:, rows[:, None], rows[None, :]] += own.transpose(2, 0, 1)
     mean = np.einsum("nk,nkr->nr", responsibilities, single)
     out += np.einsum("nk,nkr,nks->nrs", responsibilities, single, single, optimize=True)

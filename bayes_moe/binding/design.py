@@ -97,7 +97,7 @@ def make_design(
     Raises
     ------
     SpecError
-        If a predictor names a column that the table does not have, or a gate's predictor has an offset.
+        If a predictor names a column that the table does not have, or one has no meaning in a gate.
     """
     standardised = scaling.standardise_x(table)
     gate_predictor = model.gate.predictor
@@ -107,7 +107,7 @@ def make_design(
     claimed = {
         j for p in predictors for column in p.claimed() for j in table_columns.places(column, type(p).__name__)
     } | {list(names).index(name) for name in reserved if name in names}
-    refuse_gate_offset(gate_predictor)
+    gate_predictor.refuse_in_gate()
     offsets = [[_offset(predictor, names) for predictor in block] for block in expert_predictors]
     claimed |= {offset for block in offsets for offset in block if offset is not None}
     appended = {list(names).index(name) for name in gate_columns}
@@ -127,15 +127,6 @@ def make_design(
         for block, added in zip(expert_predictors, offsets, strict=True)
     )
     return Design(scaling, gate, experts, tuple(collector.bases), tuple(collector.keep), collector.width)
-
-
-def refuse_gate_offset(predictor: Predictor) -> None:
-    """Refuse an offset in a gate's predictor."""
-    if predictor.offset is not None:
-        raise SpecError(
-            f"gate: expected a predictor without offset, got offset={predictor.offset!r} → what is added to every "
-            "expert's log weight changes no weight; leave it out"
-        )
 
 
 def _offset(predictor: Predictor, names: Sequence[str]) -> int | None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from ..families import Role
 from ..log_density import Expectation, Funnel, Scene
 from .chunks import Chunk, Group, pulled
+from .closed_terms import TermsOf, terms_of
 from .curvature import curvature
 from .describe import user_coefficients
 from .design import Design
@@ -55,7 +55,7 @@ class GeneralDensity:
     table: np.ndarray
     outcomes: Outcomes
     members: Members | None = None
-    functions: tuple[Any, ...] = field(default=(), repr=False)
+    functions: tuple[TermsOf, ...] = field(default=(), repr=False)
 
     @property
     def size(self) -> int:
@@ -108,7 +108,7 @@ class GeneralDensity:
     def _chunk(
         self,
         coefficients: np.ndarray,
-        functions: Sequence[Any],
+        functions: Sequence[TermsOf],
         rows: slice,
         members: Members | None = None,
         *,
@@ -133,10 +133,8 @@ class GeneralDensity:
         return Chunk(*found) if members is None else GroupedChunk(*found, members)
 
     @cached_property
-    def _terms(self) -> tuple[Any, ...]:
-        from ..graph.terms import terms_function  # PyTensor: what `import bayes_moe` does not pay
-
-        return tuple(terms_function(group.family, vector=self.outcomes.y.ndim == 2) for group in self.groups)
+    def _terms(self) -> tuple[TermsOf, ...]:
+        return tuple(terms_of(group.family, vector=self.outcomes.y.ndim == 2) for group in self.groups)
 
     # -- log density -------------------------------------------------------------------------------------------
 

@@ -135,6 +135,40 @@ class Basis(ABC):
         """Return which slopes all experts share while each has others of its own, a flag per computed column."""
         return np.zeros(len(self.names), dtype=bool)
 
+    def shares(self) -> np.ndarray:
+        """Return every slope's standard deviation under a learned scale of 1 of the whole predictor."""
+        width = len(self.names)
+        return np.full(width, 1.0 / np.sqrt(max(width, 1)))
+
+    def weights(self, scale: float) -> Weights | None:
+        """Return what multiplies an expert's slopes, None for nothing; ``scale`` is their default prior deviation."""
+        del scale
+        return None
+
+
+class Weights(ABC):
+    """What multiplies an expert's slopes, as a function of hyperparameters that are learned.
+
+    A coefficient is the weight times a free value; log weights depend on H further free values, all standard normal.
+    """
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """What the H quantities are called whose logs the free values move."""
+
+    @abstractmethod
+    def logs(self, values: list[Any]) -> Any:
+        """Return log weights (..., slopes) from H arrays or tensors (...)."""
+
+    @abstractmethod
+    def derivatives(self, values: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the log weights' first and second derivatives (..., slopes, H) and (..., slopes, H, H)."""
+
+    @abstractmethod
+    def described(self, values: list[Any]) -> dict[str, Any]:
+        """Return the H quantities by name, on the standardised scale."""
+
 
 class Predictor(ABC):
     """A specification of one linear predictor.
@@ -156,6 +190,20 @@ class Predictor(ABC):
     @abstractmethod
     def claimed(self) -> tuple[str | int, ...]:
         """Columns the specification names explicitly."""
+
+    def refuse_in_gate(self) -> None:
+        """Refuse what has no meaning in a gate.
+
+        Raises
+        ------
+        SpecError
+            If the predictor has an offset.
+        """
+        if self.offset is not None:
+            raise SpecError(
+                f"gate: expected a predictor without offset, got offset={self.offset!r} → what is added to every "
+                "expert's log weight changes no weight; leave it out"
+            )
 
     @abstractmethod
     def basis(self, columns: Columns, table: np.ndarray, weights: np.ndarray) -> Basis:
