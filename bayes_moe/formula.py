@@ -79,9 +79,8 @@ class Formula:
         levels = [len(c.levels) if c.levels is not None else np.unique(c.values).size for c in columns]
         if factor in read and columns[0].levels is None:
             return 1
-        return max(
-            [MOST_BASIS_COLUMNS if "(" in factor else 1, *(n for n in levels if "C(" in factor or factor in read)]
-        )
+        widest = [MOST_BASIS_COLUMNS] if _BASIS.search(factor) else [1]
+        return max(widest + (levels if "C(" in factor or factor in read else []))
 
     @cached_property
     def _fitted(self) -> tuple[ModelSpec, ModelSpec | None]:

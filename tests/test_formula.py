@@ -109,6 +109,7 @@ def test_a_formula_is_the_fit_of_its_columns() -> None:
         ("y ~ `my dose`", ("my dose",)),
         ("y ~ {x + z}", ("x + z",)),
         ("y ~ I(x > 0)", ("I(x > 0)",)),
+        ("y ~ exp(x):exp(z):sqrt(u)", ("exp(x):exp(z):sqrt(u)",)),
     ],
 )
 def test_what_a_formula_may_say(formula: str, names: tuple[str, ...]) -> None:
