@@ -1,7 +1,7 @@
 """How wide must a band be where the noise of an instrument grows with distance?
 
-LIDAR: light reflected from a mercury vapour, 221 rows (Sigrist 1994; Ruppert, Wand and Carroll 2003). Two experts with one
-sigma each, against the same with a sigma that follows the distance, scored on rows that were held out.
+LIDAR: light reflected from a mercury vapour, 221 rows (Sigrist 1994; Ruppert, Wand and Carroll 2003). Two experts with
+one sigma each, against the same with a sigma that follows the distance, scored on rows that were held out.
 
     python examples/lidar_bands.py path/to/semipar_lidar.csv
 """  # noqa: D400 - it asks a question

@@ -1,7 +1,7 @@
 """Can two lines be found when a tenth of the rows is nonsense?
 
-Musicians tuned a tone to a stretched one and followed one of two rules (Cohen 1980): two crossing lines. Ten rows far off
-are added, as in the literature on robust mixtures. Normal experts follow them; Student-t experts, or a uniform expert
+Musicians tuned a tone to a stretched one and followed one of two rules (Cohen 1980): two crossing lines. Ten rows far
+off are added, as in the literature on robust mixtures. Normal experts follow them; Student-t experts, or a uniform expert
 that takes what fits nowhere, do not.
 
     python examples/robust_tones.py path/to/tonedata.csv
