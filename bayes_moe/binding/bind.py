@@ -18,6 +18,7 @@ from ..mixture import MixtureOfExperts
 from ..scaling import TargetScale
 from ..targets import Target, TargetKind
 from .chunks import Group
+from .contract import check_contract
 from .density import MixtureDensity
 from .design import Design, make_design
 from .extras import Extras, extra_columns, make_extras
@@ -173,6 +174,8 @@ def bind(model: MixtureOfExperts, data: Data) -> Bound:
     scaling = data.scaling
     labels = data.outputs or tuple(str(label) for label in data.classes)
     families = [(e.family.labelled(labels) if labels else e.family).meet(y, weights) for e in model.experts]
+    for family in dict.fromkeys(families):
+        check_contract(family, y)
     met = model.with_families([family.standardised(scaling.y_center, scaling.y_scale) for family in families])
     design = make_design(
         met,
