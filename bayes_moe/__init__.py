@@ -38,7 +38,7 @@ from .families import (
     ZeroInflated,
 )
 from .fitting import build, fit
-from .gates import EqualGate, SoftmaxGate
+from .gates import EqualGate, SoftmaxGate, TreeGate
 from .inference.advi import ADVI
 from .inference.em import EM
 from .inference.guides import FullRank, MeanField
@@ -48,7 +48,7 @@ from .mixture import MixtureOfExperts
 from .posterior.compare import compare
 from .posterior.fit import Fit
 from .predictors import Constant, Linear, Polynomial
-from .presets import nearly_flat
+from .presets import hierarchical_moe, nearly_flat
 from .scaling import Scaling
 from .storage import load
 
@@ -95,6 +95,7 @@ __all__ = [
     "SoftmaxGate",
     "SpecError",
     "StudentT",
+    "TreeGate",
     "Uniform",
     "Weibull",
     "ZeroInflated",
@@ -103,6 +104,7 @@ __all__ = [
     "datasets",
     "fit",
     "load",
+    "hierarchical_moe",
     "nearly_flat",
     "plots",
     "priors",

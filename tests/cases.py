@@ -23,6 +23,7 @@ from bayes_moe import (
     Normal,
     Polynomial,
     SoftmaxGate,
+    TreeGate,
     nearly_flat,
     priors,
 )
@@ -184,4 +185,18 @@ TABLES: dict[str, Case] = {
     ),
     "flat, sigma of x, polynomial": simulated(nearly_flat(_mixture(2, mu=Polynomial(2), sigma=Linear())), 36),
 }
-CASES: dict[str, Case] = GATES | EXPERTS | TABLES
+_UNLIKE_TREE = MixtureOfExperts([Expert(), Expert(), Expert(sigma=Linear()), Expert(mu=Constant())], TreeGate((2, 2)))
+_DEEP = TreeGate((((1, 1), 1), 2), Polynomial(2, slopes=priors.Normal(0, 0.9, standardised=True)))
+TREES: dict[str, Case] = {
+    "tree": simulated(_mixture(4, TreeGate()), 41, rows=40),
+    "tree, two columns, weighted": simulated(_mixture(4, TreeGate()), 42, rows=40, columns=2, weighted=True),
+    "tree of one node": simulated(_mixture(3, TreeGate((3,))), 43, columns=2),
+    "unbalanced tree, gate_X": simulated(_mixture(5, TreeGate(((1, 1), 3))), 44, rows=40, gate_columns=2),
+    "deep tree, fixed prior": simulated(_mixture(5, _DEEP), 45, rows=40),
+    "constant tree": simulated(_mixture(4, TreeGate((2, 2), Constant())), 46),
+    "tree of unlike experts": simulated(_UNLIKE_TREE, 47, rows=40),
+    "flat tree": simulated(nearly_flat(_mixture(4, TreeGate())), 48, rows=40),
+}
+KERNELS: dict[str, Case] = GATES | EXPERTS | TABLES
+"""Normal experts under a softmax or equal gate, which have compiled kernels of their own."""
+CASES: dict[str, Case] = KERNELS | TREES

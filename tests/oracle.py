@@ -17,7 +17,7 @@ import numpy as np
 from scipy.special import log_softmax, logsumexp, softmax
 from scipy.stats import norm
 
-from bayes_moe import Constant, EqualGate, Linear, MixtureOfExperts, Polynomial, priors
+from bayes_moe import Constant, EqualGate, Linear, MixtureOfExperts, Polynomial, SoftmaxGate, TreeGate, priors
 from tests.cases import Case
 
 # Default priors on the standardised scale, (loc, scale): of the intercept and of the slopes.
@@ -258,11 +258,6 @@ class Oracle:
         basis = self.basis(predictor, self.gate_free)
         width = len(basis)
         prior = None if isinstance(predictor, Constant) else predictor.slopes
-        intercepts = left.pop("gate_intercept_z_zerosum__")
-        slopes = left.pop("gate_slopes_z_zerosum__") if width else np.zeros((0, count - 1))
-        assert intercepts.shape == (count - 1,)
-        assert slopes.shape == (width, count - 1)
-        log_priors += [Prior(value, 0.0, 1.0) for value in (*intercepts, *slopes.ravel())]
         if isinstance(prior, priors.Normal):
             spreads = [prior.scale * (1.0 if prior.standardised else unit) for _, unit in basis]
         else:
@@ -278,10 +273,72 @@ class Oracle:
         elif isinstance(prior, priors.Normal) or prior is None:
             total = 1.5
         amplitude = predictor.intercept.scale if predictor.intercept else math.sqrt(1.0 + total**2) / 1.8
+        if isinstance(self.model.gate, SoftmaxGate):
+            intercepts = left.pop("gate_intercept_z_zerosum__")
+            slopes = left.pop("gate_slopes_z_zerosum__") if width else np.zeros((0, count - 1))
+            assert intercepts.shape == (count - 1,)
+            assert slopes.shape == (width, count - 1)
+            return self._softmax(intercepts, slopes, amplitude, spreads, basis, log_priors)
+        assert isinstance(self.model.gate, TreeGate)
+        root = grown(self.model.gate.branches)
+        arities = sorted({len(node) for node in nodes_of(root)})
+        words = {m: "" if len(arities) == 1 else f"_{m}" for m in arities}
+        intercepts = {m: list(left.pop(f"gate_intercept{words[m]}_z_zerosum__")) for m in arities}
+        slopes = {m: left.pop(f"gate_slopes{words[m]}_z_zerosum__") if width else None for m in arities}
+        seen = dict.fromkeys(arities, 0)
+        leaves: list[np.ndarray] = []
+
+        def walk(node: list[Any], above: np.ndarray) -> None:
+            m = len(node)
+            place, seen[m] = seen[m], seen[m] + 1
+            sides = np.zeros((0, m - 1)) if slopes[m] is None else slopes[m][:, place]
+            own = self._softmax(intercepts[m][place], sides, amplitude, spreads, basis, log_priors)
+            for child, piece in zip(node, own.T, strict=True):
+                if child:
+                    walk(child, above + piece)
+                else:
+                    leaves.append(above + piece)
+
+        walk(root, np.zeros(rows))
+        assert [seen[m] for m in arities] == [len(intercepts[m]) for m in arities]
+        return np.column_stack(leaves)
+
+    def _softmax(
+        self,
+        intercepts: np.ndarray,
+        slopes: np.ndarray,
+        amplitude: float,
+        spreads: Sequence[float],
+        basis: Sequence[tuple[np.ndarray, float]],
+        log_priors: list[Prior],
+    ) -> np.ndarray:
+        """Return log probabilities (n, m) of one softmax gate over m choices and collect its priors."""
+        log_priors += [Prior(value, 0.0, 1.0) for value in (*intercepts, *np.ravel(slopes))]
         a = [amplitude * v for v in zero_sum(intercepts)]
         b = [[spread * v for v in zero_sum(row)] for spread, row in zip(spreads, slopes, strict=True)]
-        out = np.empty((rows, count))
-        for i in range(rows):
-            eta = [math.fsum([a[k], *(b[j][k] * basis[j][0][i] for j in range(width))]) for k in range(count)]
-            out[i] = eta
+        out = np.empty((len(self.y), len(a)))
+        for i in range(len(self.y)):
+            for k in range(len(a)):
+                out[i, k] = math.fsum([a[k], *(b[j][k] * column[i] for j, (column, _) in enumerate(basis))])
         return np.asarray(log_softmax(out, axis=1))
+
+
+def grown(branches: Any) -> list[Any]:
+    """Return the tree as lists: a node is the list of its children, a leaf the empty list."""
+    if any(isinstance(entry, tuple) for entry in branches):
+
+        def child(entry: Any) -> list[Any]:
+            if isinstance(entry, tuple):
+                return [child(below) for below in entry]
+            return [] if entry == 1 else [[] for _ in range(entry)]
+
+        return [child(entry) for entry in branches]
+    tree: list[Any] = []
+    for count in reversed(branches):
+        tree = [tree] * count
+    return tree
+
+
+def nodes_of(tree: list[Any]) -> list[list[Any]]:
+    """Return all inner nodes."""
+    return [tree, *(node for child in tree if child for node in nodes_of(child))]

@@ -77,8 +77,8 @@ def user_dims(parameters: Parameters) -> dict[str, tuple[str, ...]]:
             if names:
                 out[f"{parameter.predicted}_slopes"] = ("expert", f"{parameter.name}_feature")
     if parameters.gate.free:
-        out["gate_intercept"] = ("expert",)
-        out["gate_slopes"] = ("expert", "gate_feature")
+        out["gate_intercept"] = (parameters.gate.dim,)
+        out["gate_slopes"] = (parameters.gate.dim, "gate_feature")
         out["gate_scale"] = ()
     return out
 
@@ -92,4 +92,5 @@ def user_coords(parameters: Parameters, design: Design) -> dict[str, list[object
             out[f"{parameter.name}_feature"] = list(names)
     if len(design.gate.basis.names):
         out["gate_feature"] = list(design.gate.basis.names)
+    out.update({name: list(values) for name, values in parameters.gate.coords.items()})
     return out

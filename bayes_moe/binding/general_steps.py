@@ -28,13 +28,14 @@ class Sums:
     bends
         Per expert (m P, m P): its Hessian in the coefficients of its m linear predictors.
     gate
-        (G W, G W): Hessian of the expected log weights in the gate's coefficients, on its own W columns.
+        Per block of b linear predictors of the gate (b W, b W): Hessian of the expected log weights in their
+        coefficients, on the gate's own W columns.
     """
 
     sizes: np.ndarray
     scores: np.ndarray
     bends: tuple[np.ndarray, ...]
-    gate: np.ndarray
+    gate: tuple[np.ndarray, ...]
 
     @classmethod
     def empty(cls, parameters: Parameters, groups: Sequence[Group]) -> Sums:
@@ -43,12 +44,13 @@ class Sums:
         slots = np.zeros(parameters.experts, dtype=int)
         for group in groups:
             slots[group.experts] = len(group.rows)
-        side = parameters.gate.predictors * len(parameters.gate_positions) if parameters.gate.free else 0
+        gate = parameters.gate
+        sides = [len(block.rows) * len(parameters.gate_positions) for block in gate.blocks] if gate.free else []
         return cls(
             np.zeros(parameters.experts),
             np.zeros((parameters.rows, width)),
             tuple(np.zeros((slot * width, slot * width)) for slot in slots),
-            np.zeros((side, side)),
+            tuple(np.zeros((side, side)) for side in sides),
         )
 
     def add(self, chunk: Chunk, mass: np.ndarray, pulled: np.ndarray, gate: BoundGate, groups: Sequence[Group]) -> None:
@@ -68,19 +70,20 @@ class Sums:
                         self.bends[expert][a * width : (a + 1) * width, b * width : (b + 1) * width] += square
                         if b > a:
                             self.bends[expert][b * width : (b + 1) * width, a * width : (a + 1) * width] += square
-        if len(self.gate):
+        if self.gate:
             self._add_gate(chunk, mass, gate)
 
     def _add_gate(self, chunk: Chunk, mass: np.ndarray, gate: BoundGate) -> None:
         columns = chunk.gate_table
-        bend = gate.bend(chunk.eta[:, : gate.predictors], mass)
         w = columns.shape[1]
-        for a in range(gate.predictors):
-            for b in range(a, gate.predictors):
-                square = (columns * bend[:, a, b, None]).T @ columns
-                self.gate[a * w : (a + 1) * w, b * w : (b + 1) * w] += square
-                if b > a:
-                    self.gate[b * w : (b + 1) * w, a * w : (a + 1) * w] += square
+        for sums, bend in zip(self.gate, gate.bends(chunk.eta[:, : gate.predictors], mass), strict=True):
+            size = bend.shape[1]
+            for a in range(size):
+                for b in range(a, size):
+                    square = (columns * bend[:, a, b, None]).T @ columns
+                    sums[a * w : (a + 1) * w, b * w : (b + 1) * w] += square
+                    if b > a:
+                        sums[b * w : (b + 1) * w, a * w : (a + 1) * w] += square
 
 
 def maximise(parameters: Parameters, q: np.ndarray, sums: Sums, *, damping: float) -> np.ndarray:
@@ -127,16 +130,16 @@ def _shortened(parameters: Parameters, places: np.ndarray, step: np.ndarray) -> 
 
 
 def _gate_step(parameters: Parameters, q: np.ndarray, sums: Sums) -> np.ndarray:
-    """Return the Newton step of the gate's values, its scale at rest."""
+    """Return the Newton step of the gate's values, block by block, its scale at rest."""
     gate, inner = parameters.gate, q[parameters.gate_start :]
-    side = gate.predictors * len(parameters.gate_positions)
-    moved = gate.moved(len(inner))
-    jacobian = gate.jacobian(inner).reshape(side, -1)[:, :moved]
-    matrix = np.eye(moved) - jacobian.T @ sums.gate @ jacobian
-    score = sums.scores[: gate.predictors, parameters.gate_positions].ravel()
-    step = np.linalg.solve(matrix, jacobian.T @ score - inner[:moved])
-    now = np.abs(gate.jacobian(inner).reshape(side, -1)[:, :moved] @ inner[:moved]).max(initial=0.0)
-    longest = float(np.abs(jacobian @ step).max(initial=0.0)) / max(_LONGEST, 2.0 * float(now))
+    jacobian = gate.jacobian(inner)
+    scores = sums.scores[: gate.predictors, parameters.gate_positions]
     out = np.zeros(len(inner))
-    out[:moved] = step / max(longest, 1.0)
+    for block, bend in zip(gate.blocks, sums.gate, strict=True):
+        own, values = jacobian[block.rows][:, :, block.values].reshape(len(bend), -1), inner[block.values]
+        matrix = np.eye(len(values)) - own.T @ bend @ own
+        step = np.linalg.solve(matrix, own.T @ scores[block.rows].ravel() - values)
+        now = np.abs(own @ values).max(initial=0.0)
+        longest = float(np.abs(own @ step).max(initial=0.0)) / max(_LONGEST, 2.0 * float(now))
+        out[block.values] = step / max(longest, 1.0)
     return out

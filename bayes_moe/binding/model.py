@@ -137,8 +137,10 @@ class _Predictors:
 
     def logits(self, columns: TensorVariable) -> TensorVariable:
         """Return the gate's unnormalised log weights (rows, K)."""
-        places = _places(range(self.parameters.experts), self.parameters.gate_positions, self.design.width)
-        return columns @ self._placed([self._gate()], [places]).T
+        gate = self.parameters.gate
+        places = _places(range(gate.predictors), self.parameters.gate_positions, self.design.width)
+        placed = self._placed([self._gate()], [places], self._shared_gate().predictors)
+        return gate.log_weights_graph(columns @ placed.T)
 
     def at(self, parameter: Parameter, columns: TensorVariable) -> TensorVariable:
         """Return the linear predictor of one parameter: (rows, K), or (K,) where it is the same for every row."""
@@ -147,14 +149,16 @@ class _Predictors:
         if parameter.role is not Role.LOCATION and all(term.term.width == 0 for term in terms):
             return _stacked(blocks, terms)[:, 0]
         places = [_places(term.experts, term.term.positions, self.design.width) for term in terms]
-        return columns @ self._placed(blocks, places).T
+        return columns @ self._placed(blocks, places, self.experts).T
 
-    def _placed(self, blocks: Sequence[TensorVariable], places: Sequence[np.ndarray]) -> TensorVariable:
-        """Return coefficients (K, P) on all design columns; a column that an expert does not use has 0."""
+    def _placed(
+        self, blocks: Sequence[TensorVariable], places: Sequence[np.ndarray], rows: TensorVariable
+    ) -> TensorVariable:
+        """Return coefficients (rows, P) on all design columns; a column that an expert does not use has 0."""
         width = _shared(self.design.width)
         values = pt.concatenate([block.ravel() for block in blocks]) if len(blocks) > 1 else blocks[0].ravel()
-        flat = pt.zeros(self.experts * width)[_shared(np.concatenate(places))].set(values)
-        return flat.reshape((self.experts, width))
+        flat = pt.zeros(rows * width)[_shared(np.concatenate(places))].set(values)
+        return flat.reshape((rows, width))
 
     def report(self) -> None:
         """Register the coefficients in the user's units, as `user_coefficients` computes them."""
@@ -175,18 +179,19 @@ class _Predictors:
             if not names and parameter.logarithmic:
                 pm.Deterministic(parameter.name, pt.exp(full[:, 0]), dims="expert")
             else:
-                self._register(parameter.predicted, f"{parameter.name}_feature", full, names)
+                self._register(parameter.predicted, ("expert", f"{parameter.name}_feature"), full, names)
         if self.parameters.gate.free:
             basis = self.design.gate.basis
-            self._register("gate", "gate_feature", self._gate() @ _shared(basis.to_user().T), basis.names)
+            dims = (self.parameters.gate.dim, "gate_feature")
+            self._register("gate", dims, self._gate() @ _shared(basis.to_user().T), basis.names)
             for name, value in self._shared_gate().described(self.variables, pt).items():
                 pm.Deterministic(name, value)
 
     @staticmethod
-    def _register(name: str, dim: str, full: TensorVariable, features: Sequence[str]) -> None:
-        pm.Deterministic(f"{name}_intercept", full[:, 0], dims="expert")
+    def _register(name: str, dims: tuple[str, str], full: TensorVariable, features: Sequence[str]) -> None:
+        pm.Deterministic(f"{name}_intercept", full[:, 0], dims=dims[0])
         if features:
-            pm.Deterministic(f"{name}_slopes", full[:, 1:], dims=("expert", dim))
+            pm.Deterministic(f"{name}_slopes", full[:, 1:], dims=dims)
 
     def _terms(self, parameter: Parameter) -> list[ExpertTerm]:
         return [term for term in self.parameters.terms if term.parameter == parameter]

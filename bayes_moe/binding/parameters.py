@@ -15,7 +15,6 @@ import numpy as np
 from ..families import Role
 from ..gates import BoundGate, Free
 from ..gates.base import zero_sum_basis
-from ..gates.softmax import BoundSoftmax
 from ..log_density import Funnel
 from ..mixture import MixtureOfExperts
 from .design import Design
@@ -144,17 +143,14 @@ class Parameters:
     @property
     def gate_scale(self) -> int | None:
         """Position in q of the gate's learned log scale, if there is one that matters."""
-        gate = self.gate
-        learned = self.experts > 1 and isinstance(gate, BoundSoftmax) and gate.scaled
-        return self.size - 1 if learned else None
+        return self.size - 1 if self.experts > 1 and self.gate.rate is not None else None
 
     @property
     def funnel(self) -> Funnel | None:
         """The gate's values that its learned scale multiplies."""
-        gate = self.gate
-        if self.gate_scale is None or not isinstance(gate, BoundSoftmax) or gate.spread == 0:
+        if self.gate_scale is None or not self.gate.rate:
             return None
-        return Funnel(slice(self.gate_start, self.size - 1), self.gate_scale, gate.spread)
+        return Funnel(slice(self.gate_start, self.size - 1), self.gate_scale, self.gate.rate)
 
     @cached_property
     def gate_grid(self) -> tuple[np.ndarray, ...]:

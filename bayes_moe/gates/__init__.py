@@ -3,5 +3,6 @@
 from .base import BoundGate, Free, Gate
 from .equal import EqualGate
 from .softmax import SoftmaxGate
+from .tree import TreeGate
 
-__all__ = ["BoundGate", "EqualGate", "Free", "Gate", "SoftmaxGate"]
+__all__ = ["BoundGate", "EqualGate", "Free", "Gate", "SoftmaxGate", "TreeGate"]

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..predictors.base import Basis, Predictor
+from .branching import Branching
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +61,22 @@ class Free:
         return prod(self.value_shape)
 
 
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Linear predictors of a gate whose log weights bend together, and with no others.
+
+    Parameters
+    ----------
+    rows
+        Their positions among the gate's linear predictors.
+    values
+        Positions among the gate's unconstrained values of those that the M-step moves for them.
+    """
+
+    rows: np.ndarray
+    values: np.ndarray
+
+
 class BoundGate(ABC):
     """A gate that knows its number of experts and its basis."""
 
@@ -95,11 +112,21 @@ class BoundGate(ABC):
         """Return how many of its ``size`` values the M-step moves by Newton's method; `settle` sees to the others."""
         return size
 
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The linear predictors in blocks; the M-step's problem falls apart into one problem a block."""
+        values = np.arange(self.moved(sum(free.size for free in self.free)))
+        return (Block(np.arange(self.predictors), values),)
+
     def log_weights(self, eta: np.ndarray) -> np.ndarray:
         """Return log weights (n, K) from linear predictors (n, G): the softmax unless a gate says otherwise."""
         top = eta.max(axis=1, keepdims=True)
         shifted = eta - top
         return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+    def log_weights_graph(self, eta: Any) -> Any:
+        """Return unnormalised log weights (n, K) as a graph of the linear predictors (n, G)."""
+        return eta
 
     def slopes(self, eta: np.ndarray) -> np.ndarray:
         """Return the derivatives (n, K, G) of the log weights in the linear predictors."""
@@ -110,13 +137,49 @@ class BoundGate(ABC):
         """Return the gradient (n, G) of Σ_k mass_k log weight_k, with mass (n, K)."""
         return np.asarray(mass - mass.sum(axis=1, keepdims=True) * np.exp(self.log_weights(eta)))
 
-    def bend(self, eta: np.ndarray, mass: np.ndarray) -> np.ndarray:
-        """Return the Hessian (n, G, G) of Σ_k mass_k log weight_k, with mass (n, K)."""
+    def bends(self, eta: np.ndarray, mass: np.ndarray) -> list[np.ndarray]:
+        """Return, block by block, the Hessian (n, b, b) of Σ_k mass_k log weight_k, with mass (n, K)."""
         weights = np.exp(self.log_weights(eta))
         total = mass.sum(axis=1)[:, None, None]
-        return np.asarray(
-            total * (weights[:, :, None] * weights[:, None, :] - weights[:, :, None] * np.eye(self.experts))
-        )
+        return [total * (weights[:, :, None] * weights[:, None, :] - weights[:, :, None] * np.eye(self.experts))]
+
+    def bend(self, eta: np.ndarray, mass: np.ndarray) -> np.ndarray:
+        """Return the whole Hessian (n, G, G) of Σ_k mass_k log weight_k, with mass (n, K)."""
+        out = np.zeros((len(eta), self.predictors, self.predictors))
+        for block, square in zip(self.blocks, self.bends(eta, mass), strict=True):
+            out[:, block.rows[:, None], block.rows] = square
+        return out
+
+    @property
+    def rate(self) -> float | None:
+        """Prior standard deviation of a learned log scale, which is then the last of the values; None without one."""
+        return None
+
+    @property
+    def dim(self) -> str:
+        """Name of the dimension of its linear predictors."""
+        return "expert"
+
+    @property
+    def coords(self) -> Mapping[str, Sequence[Any]]:
+        """Coordinates of the dimensions that no other part of a model has."""
+        return {}
+
+    @property
+    def tree(self) -> Branching | None:
+        """The tree whose equal branches may be exchanged without changing the model; None: any equal experts may."""
+        return None
+
+    def row_order(self, permutations: np.ndarray) -> np.ndarray:
+        """Return which linear predictor stands in each place (draws, G) once experts are renamed.
+
+        ``permutations`` (draws, K): new expert j was expert ``permutations[s, j]``.
+        """
+        return permutations
+
+    def steepest(self, slopes: np.ndarray) -> float:
+        """Return by how much the log odds of two choices change at most, from slopes (G, p), per unit of a column."""
+        return float((slopes.max(axis=0) - slopes.min(axis=0)).max())
 
     def settle(self, q: np.ndarray) -> np.ndarray:
         """Return the unconstrained values of highest prior among those with the same coefficients.
@@ -137,6 +200,10 @@ class Gate(ABC):
     """A specification of p(z = k | x); ``predictor`` gives its log weights."""
 
     predictor: Predictor
+
+    def check_experts(self, experts: int) -> None:
+        """Refuse a number of experts that the gate cannot have."""
+        del experts
 
     @abstractmethod
     def bind(self, experts: int, basis: Basis) -> BoundGate:

@@ -9,10 +9,11 @@ from functools import cached_property
 import numpy as np
 
 from ..binding.bind import Bound
-from ..binding.describe import gate_coefficients, user_coefficients
+from ..binding.describe import gate_coefficients, user_coefficients, user_dims
 from ..binding.parameters import unpack_free
 from ..families import Role
 from ..gates import BoundGate
+from .matching import Matching, TreeOrder
 from .mixed import WHICH, Mixed, slot
 from .mixtures import MixtureDraws
 from .relabel import Relabelling, choose_rows, relabel
@@ -48,17 +49,20 @@ class Draws:
     @cached_property
     def coefficients(self) -> np.ndarray:
         """Relabelled coefficients (draws, predictors, P) on the standardised scale."""
-        return permute_rows(all_coefficients(self.bound, self.flat), self.permutations)
+        order = self.bound.parameters.gate.row_order(self.permutations)
+        return permute_rows(all_coefficients(self.bound, self.flat), self.permutations, order)
 
     def user(self) -> dict[str, np.ndarray]:
         """Return relabelled parameters in the user's units, (chains, draws, ...)."""
-        raw = user_coefficients(self.bound.parameters, self.bound.design, self.flat)
-        lead = self.q.shape[:2]
+        parameters = self.bound.parameters
+        raw = user_coefficients(parameters, self.bound.design, self.flat)
+        dims, lead = user_dims(parameters), self.q.shape[:2]
+        orders = {parameters.gate.dim: parameters.gate.row_order(self.permutations), "expert": self.permutations}
         out = {}
         for name, values in raw.items():
-            if values.ndim > 1:
-                index = self.permutations.reshape(self.permutations.shape + (1,) * (values.ndim - 2))
-                values = np.take_along_axis(values, index, axis=1)
+            order = orders.get(dims[name][0]) if dims[name] else None
+            if order is not None:
+                values = np.take_along_axis(values, order.reshape(order.shape + (1,) * (values.ndim - 2)), axis=1)
             out[name] = values.reshape(lead + values.shape[1:])
         return out
 
@@ -85,11 +89,14 @@ def all_coefficients(bound: Bound, q: np.ndarray) -> np.ndarray:
     return out
 
 
-def permute_rows(coefficients: np.ndarray, permutations: np.ndarray) -> np.ndarray:
-    """Return coefficients (draws, predictors, P) with the experts of every draw in their new order."""
+def permute_rows(coefficients: np.ndarray, permutations: np.ndarray, gate: np.ndarray) -> np.ndarray:
+    """Return coefficients (draws, predictors, P) with the experts of every draw in their new order.
+
+    ``gate`` (draws, G) is the order of the gate's rows, which stand first.
+    """
     experts = permutations.shape[1]
-    kinds = coefficients.shape[1] // experts
-    index = np.concatenate([permutations + kind * experts for kind in range(kinds)], axis=1)
+    starts = range(gate.shape[1], coefficients.shape[1], experts)
+    index = np.concatenate([gate, *(start + permutations for start in starts)], axis=1)
     return np.asarray(np.take_along_axis(coefficients, index[:, :, None], axis=1))
 
 
@@ -169,7 +176,8 @@ class Labels:
 def label_draws(bound: Bound, q: np.ndarray, mode: np.ndarray | None) -> Labels:
     """Relabel draws (draws, size) by Stephens' algorithm with the mode as pivot.
 
-    Only experts that are equal as specifications may be exchanged.
+    Only experts that are equal as specifications may be exchanged, and under a gate that is a tree only as its
+    symmetries allow.
     """
     experts = bound.parameters.experts
     permutations = np.tile(np.arange(experts), (len(q), 1))
@@ -178,6 +186,13 @@ def label_draws(bound: Bound, q: np.ndarray, mode: np.ndarray | None) -> Labels:
     pivot = bound.density.responsibilities(q[0] if mode is None else mode)
     rows, weights = choose_rows(pivot, weights=bound.density.weights, limit=_LABEL_ROWS)
     coefficients = all_coefficients(bound, q)
+    if bound.parameters.gate.tree is not None:
+        kinds = {position: kind for kind, (_, positions) in enumerate(bound.model.blocks) for position in positions}
+        order = TreeOrder(bound.parameters.gate.tree, [kinds[expert] for expert in range(experts)])
+        if order.trivial:
+            return Labels(permutations, 1.0, 0.0, ambiguous=False)
+        found = _label_block(bound, coefficients, rows, weights, pivot[rows], np.arange(experts), order)
+        return Labels(found.permutations, found.agreement, found.ambiguity, ambiguous=found.ambiguous)
     agreement, ambiguity, ambiguous = 1.0, 0.0, False
     for _, positions in bound.model.blocks:
         if len(positions) > 1:
@@ -195,6 +210,7 @@ def _label_block(
     weights: np.ndarray,
     pivot: np.ndarray,
     positions: np.ndarray,
+    matching: Matching | None = None,
 ) -> Relabelling:
     """Relabel one block of equal experts by the responsibilities within it."""
     chosen = bound.counted[rows]
@@ -215,4 +231,5 @@ def _label_block(
     uniform = np.full_like(inside, 1.0 / len(positions))
     conditional = np.divide(inside, share[:, None], out=uniform, where=share[:, None] > 1e-12)
     small = len(coefficients) * inside.size <= _HELD
-    return relabel(np.concatenate(list(chunks())) if small else chunks, conditional, weights=weights * share)
+    source = np.concatenate(list(chunks())) if small else chunks
+    return relabel(source, conditional, weights=weights * share, matching=matching)

@@ -13,20 +13,20 @@ from bayes_moe.binding.general import GeneralDensity
 from bayes_moe.binding.outcomes import Outcomes
 from bayes_moe.data import read_training
 from bayes_moe.graph.terms import PLAIN
-from tests.cases import CASES, bound, some_points
+from tests.cases import KERNELS, bound, some_points
 
 
 def general(name: str) -> GeneralDensity:
-    found = bound(CASES[name])
+    found = bound(KERNELS[name])
     d = found.density
     outcomes = Outcomes(d.y, d.weights, {}, None, float(np.log(d.design.scaling.y_scale)))
     return GeneralDensity(d.design, d.parameters, found.groups, d.table, outcomes)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", KERNELS)
 def test_normal_experts_have_one_density(name: str) -> None:
-    fast, slow = bound(CASES[name]).density, general(name)
-    for q in some_points(CASES[name], 2, seed=5):
+    fast, slow = bound(KERNELS[name]).density, general(name)
+    for q in some_points(KERNELS[name], 2, seed=5):
         value, gradient = fast.logp_and_gradient(q)
         found, slope = slow.logp_and_gradient(q)
         assert found == pytest.approx(value, rel=1e-12)
