@@ -34,6 +34,7 @@ MODELS = {
         bm.SoftmaxGate(bm.Linear(("z",), None, LEARNED)),
     ),
     "nearly flat": bm.nearly_flat(bm.MixtureOfExperts(4, bm.SoftmaxGate(bm.Polynomial(2)))),
+    "a flat tree": bm.nearly_flat(bm.hierarchical_moe(((1, 1), 3))),
     "many": bm.MixtureOfExperts(1000),
 }
 ENGINES = {
@@ -89,6 +90,7 @@ CHANGED: dict[type, dict[str, Any]] = {
     bm.priors.Normal: {"loc": 2.0, "scale": 3.0, "standardised": True},
     bm.priors.LearnedScale: {"median": 2.0, "spread": 0.5},
     bm.SoftmaxGate: {"predictor": bm.Constant()},
+    bm.TreeGate: {"branches": ((2, (1, 1)), 3), "predictor": bm.Constant()},
     bm.Poisson: {"exposure": "years"},
     bm.NegativeBinomial: {"exposure": "years"},
     bm.ZeroInflated: {"base": bm.NegativeBinomial("years")},
@@ -132,7 +134,7 @@ def _wrapped(value: Any) -> Any:
         return bm.MixtureOfExperts([bm.Expert(mu=value)])
     if isinstance(value, Family):
         return bm.MixtureOfExperts([bm.Expert(value)])
-    return bm.MixtureOfExperts(2, value) if isinstance(value, Gate) else value
+    return bm.MixtureOfExperts(getattr(value, "leaves", 2), value) if isinstance(value, Gate) else value
 
 
 def test_numpy_integers_come_back_as_integers() -> None:

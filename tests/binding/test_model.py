@@ -21,7 +21,7 @@ from scipy.special import logsumexp, softmax
 from scipy.stats import kstest, laplace, norm
 
 from bayes_moe import Constant as ConstantPredictor
-from bayes_moe import EqualGate, Expert, Linear, MixtureOfExperts, Normal, Polynomial, SoftmaxGate, priors
+from bayes_moe import EqualGate, Expert, Linear, MixtureOfExperts, Normal, Polynomial, SoftmaxGate, TreeGate, priors
 from bayes_moe.binding.graph_density import FAST_START, GraphDensity
 from bayes_moe.families import Closure, Family, Support
 from tests.cases import CASES, Case, bound, simulated, some_points
@@ -174,6 +174,10 @@ TWINS: dict[str, tuple[Case, Case]] = {
         simulated(
             MixtureOfExperts([Expert(**_CURVES)] * 4, SoftmaxGate(Polynomial(2))), 67, rows=50, columns=2, weighted=True
         ),
+    ),
+    "trees": (
+        simulated(MixtureOfExperts(5, TreeGate(((1, 1), 3))), 68),
+        simulated(MixtureOfExperts(5, TreeGate(((1, 1), 3), _FLAT.predictor)), 69, rows=44, columns=2),
     ),
     "equal gate, one sigma": tuple(
         simulated(MixtureOfExperts([Expert(sigma=ConstantPredictor(shared=True))] * k, EqualGate()), k, rows=10 * k)
