@@ -38,7 +38,7 @@ from .families import (
     ZeroInflated,
 )
 from .fitting import build, fit
-from .gates import EqualGate, SoftmaxGate, TreeGate
+from .gates import EqualGate, SoftmaxGate, StickBreakingGate, TreeGate
 from .inference.advi import ADVI
 from .inference.em import EM
 from .inference.guides import FullRank, MeanField
@@ -94,6 +94,7 @@ __all__ = [
     "SkewNormal",
     "SoftmaxGate",
     "SpecError",
+    "StickBreakingGate",
     "StudentT",
     "TreeGate",
     "Uniform",

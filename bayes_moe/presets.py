@@ -7,7 +7,7 @@ from math import log
 
 from .experts import Expert
 from .families import Parameter, Role
-from .gates import SoftmaxGate, TreeGate
+from .gates import SoftmaxGate, StickBreakingGate, TreeGate
 from .gates.branching import Branch
 from .mixture import MixtureOfExperts
 from .predictors import Constant, Predictor
@@ -70,7 +70,7 @@ def nearly_flat(model: MixtureOfExperts) -> MixtureOfExperts:
         for expert in model.experts
     ]
     gate = model.gate
-    if isinstance(gate, SoftmaxGate | TreeGate):
+    if isinstance(gate, SoftmaxGate | StickBreakingGate | TreeGate):
         gate = replace(gate, predictor=_with_priors(gate.predictor, _gate_intercept(gate.predictor), _FLAT_GATE))
     return MixtureOfExperts(experts, gate, model.features)
 

@@ -23,6 +23,7 @@ from bayes_moe import (
     Normal,
     Polynomial,
     SoftmaxGate,
+    StickBreakingGate,
     TreeGate,
     nearly_flat,
     priors,
@@ -197,6 +198,15 @@ TREES: dict[str, Case] = {
     "tree of unlike experts": simulated(_UNLIKE_TREE, 47, rows=40),
     "flat tree": simulated(nearly_flat(_mixture(4, TreeGate())), 48, rows=40),
 }
+_FIXED_STICKS = StickBreakingGate(Linear(slopes=priors.Normal(0, 0.7), intercept=priors.Normal(0, 2.0)))
+STICKS: dict[str, Case] = {
+    "sticks": simulated(_mixture(3, StickBreakingGate()), 51, rows=40),
+    "sticks, gate_X, weighted": simulated(_mixture(3, StickBreakingGate()), 52, weighted=True, gate_columns=2),
+    "sticks, fixed priors": simulated(_mixture(4, _FIXED_STICKS), 53, rows=40, columns=2),
+    "constant sticks": simulated(_mixture(4, StickBreakingGate(Constant())), 54),
+    "one stick": simulated(_mixture(1, StickBreakingGate()), 55),
+    "flat sticks": simulated(nearly_flat(_mixture(2, StickBreakingGate())), 56),
+}
 KERNELS: dict[str, Case] = GATES | EXPERTS | TABLES
 """Normal experts under a softmax or equal gate, which have compiled kernels of their own."""
-CASES: dict[str, Case] = KERNELS | TREES
+CASES: dict[str, Case] = KERNELS | TREES | STICKS

@@ -17,7 +17,17 @@ import numpy as np
 from scipy.special import log_softmax, logsumexp, softmax
 from scipy.stats import norm
 
-from bayes_moe import Constant, EqualGate, Linear, MixtureOfExperts, Polynomial, SoftmaxGate, TreeGate, priors
+from bayes_moe import (
+    Constant,
+    EqualGate,
+    Linear,
+    MixtureOfExperts,
+    Polynomial,
+    SoftmaxGate,
+    StickBreakingGate,
+    TreeGate,
+    priors,
+)
 from tests.cases import Case
 
 # Default priors on the standardised scale, (loc, scale): of the intercept and of the slopes.
@@ -279,7 +289,42 @@ class Oracle:
             assert intercepts.shape == (count - 1,)
             assert slopes.shape == (width, count - 1)
             return self._softmax(intercepts, slopes, amplitude, spreads, basis, log_priors)
-        assert isinstance(self.model.gate, TreeGate)
+        reading = {StickBreakingGate: self._sticks, TreeGate: self._tree}[type(self.model.gate)]
+        return reading(left, amplitude, spreads, basis, log_priors)
+
+    def _sticks(
+        self,
+        left: dict[str, np.ndarray],
+        amplitude: float,
+        spreads: Sequence[float],
+        basis: Sequence[tuple[np.ndarray, float]],
+        log_priors: list[Prior],
+    ) -> np.ndarray:
+        """Return log probabilities (n, K) of one choice after the other and collect their priors."""
+        count, rows = len(self.model.experts), len(self.y)
+        intercepts = left.pop("gate_intercept_z")
+        slopes = left.pop("gate_slopes_z") if basis else np.zeros((0, count - 1))
+        log_priors += [Prior(value, 0.0, 1.0) for value in (*intercepts, *np.ravel(slopes))]
+        rest, logs = np.zeros(rows), []
+        for j in range(count - 1):
+            eta = amplitude * intercepts[j] - math.log(count - 1 - j)
+            for spread, row, (column, _) in zip(spreads, slopes, basis, strict=True):
+                eta = eta + spread * row[j] * column
+            two = log_softmax(np.column_stack([np.broadcast_to(eta, rows), np.zeros(rows)]), axis=1)
+            logs.append(rest + two[:, 0])
+            rest = rest + two[:, 1]
+        return np.column_stack([*logs, rest])
+
+    def _tree(
+        self,
+        left: dict[str, np.ndarray],
+        amplitude: float,
+        spreads: Sequence[float],
+        basis: Sequence[tuple[np.ndarray, float]],
+        log_priors: list[Prior],
+    ) -> np.ndarray:
+        """Return log probabilities (n, K) of the leaves of a tree of softmax gates and collect their priors."""
+        rows, width = len(self.y), len(basis)
         root = grown(self.model.gate.branches)
         arities = sorted({len(node) for node in nodes_of(root)})
         words = {m: "" if len(arities) == 1 else f"_{m}" for m in arities}

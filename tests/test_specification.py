@@ -35,6 +35,7 @@ MODELS = {
     ),
     "nearly flat": bm.nearly_flat(bm.MixtureOfExperts(4, bm.SoftmaxGate(bm.Polynomial(2)))),
     "a flat tree": bm.nearly_flat(bm.hierarchical_moe(((1, 1), 3))),
+    "flat sticks": bm.nearly_flat(bm.MixtureOfExperts(3, bm.StickBreakingGate())),
     "many": bm.MixtureOfExperts(1000),
 }
 ENGINES = {
@@ -90,6 +91,7 @@ CHANGED: dict[type, dict[str, Any]] = {
     bm.priors.Normal: {"loc": 2.0, "scale": 3.0, "standardised": True},
     bm.priors.LearnedScale: {"median": 2.0, "spread": 0.5},
     bm.SoftmaxGate: {"predictor": bm.Constant()},
+    bm.StickBreakingGate: {"predictor": bm.Polynomial(3)},
     bm.TreeGate: {"branches": ((2, (1, 1)), 3), "predictor": bm.Constant()},
     bm.Poisson: {"exposure": "years"},
     bm.NegativeBinomial: {"exposure": "years"},

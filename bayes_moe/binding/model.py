@@ -223,7 +223,7 @@ def _stacked(blocks: Sequence[TensorVariable], terms: Sequence[ExpertTerm]) -> T
 
 def _places(experts: Sequence[int], positions: np.ndarray, width: int) -> np.ndarray:
     """Return where the coefficients of some experts stand in the raveled (K, width) matrix of all."""
-    return np.ravel(np.asarray(experts)[:, None] * width + positions[None, :])
+    return np.ravel(np.asarray(experts, dtype=np.int64)[:, None] * width + positions[None, :])
 
 
 def _observe(

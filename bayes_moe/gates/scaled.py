@@ -24,8 +24,11 @@ from .base import Block, BoundGate
 DEFAULT_SCALE = LearnedScale(median=1.5, spread=1.0)
 
 
-def check_predictor(owner: str, predictor: Predictor) -> None:
-    """Refuse what cannot be the linear predictors of a gate."""
+_ZERO_SUM = "gate coefficients sum to zero over the experts"
+
+
+def check_predictor(owner: str, predictor: Predictor, reason: str = _ZERO_SUM) -> None:
+    """Refuse what cannot be the linear predictors of a gate; ``reason`` says why priors have mean 0."""
     if not isinstance(predictor, Predictor):
         raise SpecError(f"{owner}.predictor: expected a predictor such as bm.Linear(), got {predictor!r} → pass one")
     if predictor.shared:
@@ -35,8 +38,8 @@ def check_predictor(owner: str, predictor: Predictor) -> None:
     for name, prior in (("intercept", predictor.intercept), ("slopes", predictor.slopes_prior)):
         if isinstance(prior, Normal) and prior.loc != 0:
             raise SpecError(
-                f"{owner}.predictor.{name}: expected a prior with loc 0, because gate coefficients sum to "
-                f"zero over the experts, got loc={prior.loc} → set loc=0"
+                f"{owner}.predictor.{name}: expected a prior with loc 0, because {reason}, got "
+                f"loc={prior.loc} → set loc=0"
             )
 
 
@@ -139,11 +142,15 @@ class BoundScaled(BoundGate):
         else:
             amplitude = self.fixed_intercept * growth**0
         intercepts, *others = self.levels(values, functions)
-        columns = [(amplitude[..., None] * intercepts)[..., None]]
+        columns = [self.centred(amplitude[..., None] * intercepts)[..., None]]
         if others:  # there are slopes; in a graph, `units` has no length
             slopes = self.units[:, None] * growth[..., None, None] * others[0]
             columns.append(functions.moveaxis(slopes, -1, -2))
         return functions.concatenate(columns, axis=-1)
+
+    def centred(self, intercepts: Any) -> Any:
+        """Return the intercepts (..., G) with what they are without any deviation."""
+        return intercepts
 
     def amplitudes(self, t: float) -> tuple[float, float, float, np.ndarray, np.ndarray, np.ndarray]:
         """Return intercept amplitude and slope amplitudes at t, each with its first two derivatives."""

@@ -202,7 +202,9 @@ def at_logits(density: MixtureDensity | GeneralDensity, q: np.ndarray, largest: 
     out, gate = q.copy(), slice(density.parameters.gate_start, density.size)
     stretched = [i for i in range(gate.start, gate.stop) if not _is_gate_scale(density, i)]
     eta = density.table @ density.parameters.coefficients(out)[: density.parameters.gate_rows].T
-    out[stretched] *= largest / max(np.ptp(eta[:, b.rows], axis=1).max() for b in density.parameters.gate.blocks)
+    # the log odds of a single linear predictor are against 0
+    choices = [np.pad(eta[:, b.rows], ((0, 0), (0, len(b.rows) == 1))) for b in density.parameters.gate.blocks]
+    out[stretched] *= largest / max(np.ptp(each, axis=1).max() for each in choices)
     return out
 
 
