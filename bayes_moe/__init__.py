@@ -38,7 +38,7 @@ from .families import (
     ZeroInflated,
 )
 from .fitting import build, fit
-from .gates import EqualGate, SoftmaxGate, StickBreakingGate, TreeGate
+from .gates import EqualGate, GaussianGate, SoftmaxGate, StickBreakingGate, TreeGate
 from .inference.advi import ADVI
 from .inference.em import EM
 from .inference.guides import FullRank, MeanField
@@ -72,6 +72,7 @@ __all__ = [
     "FitWarning",
     "FullRank",
     "Gamma",
+    "GaussianGate",
     "InputError",
     "InterruptedFit",
     "Laplace",

@@ -49,7 +49,8 @@ def hierarchical_moe(branches: tuple[Branch, ...] = (2, 2), expert: Expert | Non
 def nearly_flat(model: MixtureOfExperts) -> MixtureOfExperts:
     """Return the same model under almost flat priors, to compare with maximum likelihood.
 
-    Coefficients and gate get standard deviation 100 and log sigma 2, on the standardised scale.
+    Coefficients and gate get standard deviation 100 and log sigma 2, on the standardised scale. `GaussianGate` keeps
+    its prior: without one its covariances have no mode.
 
     Parameters
     ----------

@@ -47,6 +47,7 @@ SPECIFICATIONS: Mapping[str, Record] = {
     "Polynomial": record(predictors.Polynomial),
     "SoftmaxGate": record(gates.SoftmaxGate),
     "EqualGate": record(gates.EqualGate),
+    "GaussianGate": record(gates.GaussianGate),
     "StickBreakingGate": record(gates.StickBreakingGate),
     "TreeGate": record(gates.TreeGate),
     "priors.Normal": record(priors.Normal),

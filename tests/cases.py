@@ -7,7 +7,7 @@ and thereby gets all the tests.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from typing import Any
 
@@ -18,6 +18,7 @@ from bayes_moe import (
     Constant,
     EqualGate,
     Expert,
+    GaussianGate,
     Linear,
     MixtureOfExperts,
     Normal,
@@ -207,6 +208,16 @@ STICKS: dict[str, Case] = {
     "one stick": simulated(_mixture(1, StickBreakingGate()), 55),
     "flat sticks": simulated(nearly_flat(_mixture(2, StickBreakingGate())), 56),
 }
+_REGIONS = GaussianGate(Linear(columns=(0, 2)))
+GAUSSIANS: dict[str, Case] = {
+    "regions": simulated(_mixture(2, GaussianGate()), 61),
+    "regions, two columns, weighted": simulated(_mixture(3, GaussianGate()), 62, rows=40, columns=2, weighted=True),
+    "regions, gate_X": simulated(_mixture(2, GaussianGate()), 63, columns=2, gate_columns=3),
+    "regions of odd columns": replace(_odd_columns(), model=_mixture(2, GaussianGate())),
+    "regions of named columns": simulated(_mixture(2, _REGIONS, mu=Linear(columns=(0, 1, 2))), 64, columns=3),
+    "regions of no columns": simulated(_mixture(3, GaussianGate()), 65, columns=0),
+    "one region": simulated(_mixture(1, GaussianGate()), 66, columns=2),
+}
 KERNELS: dict[str, Case] = GATES | EXPERTS | TABLES
 """Normal experts under a softmax or equal gate, which have compiled kernels of their own."""
-CASES: dict[str, Case] = KERNELS | TREES | STICKS
+CASES: dict[str, Case] = KERNELS | TREES | STICKS | GAUSSIANS

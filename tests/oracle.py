@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import log_softmax, logsumexp, softmax
-from scipy.stats import norm
+from scipy.stats import invwishart, multivariate_normal, norm
 
 from bayes_moe import (
     Constant,
     EqualGate,
+    GaussianGate,
     Linear,
     MixtureOfExperts,
     Polynomial,
@@ -50,18 +51,21 @@ class Terms:
         (n, K): log gate probabilities and log densities of y in the user's units.
     weights
         (n,).
+    covariates
+        (n,) log density of x, where the gate has one; else zeros.
     """
 
     prior: float
     gate: np.ndarray
     experts: np.ndarray
     weights: np.ndarray
+    covariates: np.ndarray
 
     @property
     def counted(self) -> Terms:
         """The terms of the rows of positive weight."""
         rows = self.weights > 0
-        return Terms(self.prior, self.gate[rows], self.experts[rows], self.weights[rows])
+        return Terms(self.prior, self.gate[rows], self.experts[rows], self.weights[rows], self.covariates[rows])
 
     @cached_property
     def rows(self) -> np.ndarray:
@@ -75,8 +79,8 @@ class Terms:
 
     @property
     def log_posterior(self) -> float:
-        """Log likelihood plus log prior."""
-        return self.log_likelihood + self.prior
+        """Log likelihood, of x too where the gate models it, plus log prior."""
+        return self.log_likelihood + math.fsum(self.weights * self.covariates) + self.prior
 
     def responsibilities(self, temperature: float = 1.0) -> np.ndarray:
         """Softmax over experts of log gate + log density, divided by a temperature."""
@@ -84,7 +88,7 @@ class Terms:
 
     def expected(self, responsibilities: np.ndarray) -> float:
         """Expected complete-data log posterior under given responsibilities."""
-        joint = self.gate + self.experts
+        joint = self.gate + self.experts + self.covariates[:, None]
         cells = np.ndindex(*joint.shape)
         return math.fsum(self.weights[i] * responsibilities[i, k] * joint[i, k] for i, k in cells) + self.prior
 
@@ -196,7 +200,9 @@ class Oracle:
             for parameter, out in (("mu", mu), ("sigma", log_sigma)):
                 predictor = expert.predictors[parameter]
                 self._experts(parameter, predictor, suffix, list(positions), left, out, log_priors)
-        gate = self._gate(left, log_priors)
+        gate, covariates = self._gate(left, log_priors), np.zeros(len(self.y))
+        if isinstance(self.model.gate, GaussianGate):
+            gate, covariates = gate - logsumexp(gate, axis=1, keepdims=True), logsumexp(gate, axis=1)
         assert not left, f"values that nothing reads: {list(left)}"
         density = np.column_stack(
             [
@@ -206,7 +212,7 @@ class Oracle:
         )
         value, loc, scale, log_jacobian = np.array(log_priors).T
         prior = math.fsum([*norm.logpdf(value, loc, scale), *log_jacobian])
-        return Terms(prior, gate, density, self.weights)
+        return Terms(prior, gate, density, self.weights, covariates)
 
     def log_posterior(self, point: Mapping[str, Any]) -> float:
         """Return the log posterior at unconstrained values by name."""
@@ -267,6 +273,8 @@ class Oracle:
         predictor = self.model.gate.predictor
         basis = self.basis(predictor, self.gate_free)
         width = len(basis)
+        if isinstance(self.model.gate, GaussianGate):
+            return self._regions(left, basis, log_priors)
         prior = None if isinstance(predictor, Constant) else predictor.slopes
         if isinstance(prior, priors.Normal):
             spreads = [prior.scale * (1.0 if prior.standardised else unit) for _, unit in basis]
@@ -291,6 +299,45 @@ class Oracle:
             return self._softmax(intercepts, slopes, amplitude, spreads, basis, log_priors)
         reading = {StickBreakingGate: self._sticks, TreeGate: self._tree}[type(self.model.gate)]
         return reading(left, amplitude, spreads, basis, log_priors)
+
+    def _regions(
+        self, left: dict[str, np.ndarray], basis: Sequence[tuple[np.ndarray, float]], log_priors: list[Prior]
+    ) -> np.ndarray:
+        """Return the log of weight times normal density of x (n, K), and collect the normal-inverse-Wishart prior.
+
+        The prior is that of means and covariances, times the Jacobian of these in the unconstrained values.
+        """
+        count, d = len(self.model.experts), len(basis)
+        logits = left.pop("gate_weight_z_zerosum__")
+        log_priors += [Prior(value, 0.0, 1.0) for value in logits]
+        out = np.tile(log_softmax(np.array(zero_sum(logits))), (len(self.y), 1))
+        if d == 0:
+            return out
+        z, logs = left.pop("gate_mean_z"), left.pop("gate_variance_log__")
+        c = left.pop("gate_pair_z") if d > 1 else np.zeros((count, 0))
+        x, psi, kappa = np.column_stack([column for column, _ in basis]), count ** (-2.0 / d), 0.01
+        for k in range(count):
+            variance = np.exp(logs[k])
+            unit, at = np.eye(d), 0
+            for j in range(d):  # column j is a_j + Σ b_i x_i plus noise
+                for i in range(j):
+                    unit[j, i] = -c[k, at] * math.sqrt(variance[j] / psi)
+                    at += 1
+            lower = np.linalg.inv(unit)
+            covariance = lower @ np.diag(variance) @ lower.T
+            mean = lower @ (z[k] * np.sqrt(variance / kappa))
+            log_jacobian = sum(
+                (d - 1 - j) * logs[k, j]  # from L, D to S = L D L'
+                + 0.5 * j * (logs[k, j] - math.log(psi))  # from c to b
+                + logs[k, j]  # from the log to the variance
+                + 0.5 * (logs[k, j] - math.log(kappa))  # from z to a
+                for j in range(d)
+            )
+            density = invwishart.logpdf(covariance, d + 2, psi * np.eye(d))
+            density += multivariate_normal.logpdf(mean, np.zeros(d), covariance / kappa, allow_singular=True)
+            log_priors.append(Prior(0.0, 0.0, 1.0, density + log_jacobian + 0.5 * math.log(2.0 * math.pi)))
+            out[:, k] += multivariate_normal.logpdf(x, mean, covariance, allow_singular=True)
+        return out
 
     def _sticks(
         self,

@@ -91,6 +91,7 @@ CHANGED: dict[type, dict[str, Any]] = {
     bm.priors.Normal: {"loc": 2.0, "scale": 3.0, "standardised": True},
     bm.priors.LearnedScale: {"median": 2.0, "spread": 0.5},
     bm.SoftmaxGate: {"predictor": bm.Constant()},
+    bm.GaussianGate: {"predictor": bm.Linear(("a", 1))},
     bm.StickBreakingGate: {"predictor": bm.Polynomial(3)},
     bm.TreeGate: {"branches": ((2, (1, 1)), 3), "predictor": bm.Constant()},
     bm.Poisson: {"exposure": "years"},

@@ -42,7 +42,7 @@ class Chunk:
     eta
         (n, R) linear predictors.
     log_weights, log_density
-        (n, K) of gate and experts, in the unit of standardised y.
+        (n, K) of gate and experts, in the unit of standardised y; weights as the target has them.
     slopes
         (n, R) derivative of every expert's log density in each of its own linear predictors; 0 for the gate's.
     bends
@@ -70,6 +70,14 @@ class Chunk:
             value = (safe + np.log(total))[:, 0]
             responsibilities = np.where(total == 0, 0.0, shares / total)
         return value, responsibilities
+
+    def conditional(self, gate: BoundGate) -> np.ndarray:
+        """Return the log density (n,) of y given x."""
+        value = self.mixed[0]
+        if not gate.joint:
+            return value
+        top = self.log_weights.max(axis=1)
+        return np.asarray(value - top - np.log(np.exp(self.log_weights - top[:, None]).sum(axis=1)))
 
 
 def pulled(chunk: Chunk, mass: np.ndarray, gate: BoundGate, groups: Sequence[Group]) -> np.ndarray:

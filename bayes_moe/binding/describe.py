@@ -53,9 +53,7 @@ def _gate_coefficients(parameters: Parameters, design: Design, q: np.ndarray) ->
     basis = design.gate.basis
     values = {free.name: unpack_free(free, q[..., parameters.slices[free.value_name]]) for free in gate.free}
     raw = gate_coefficients(gate, values) @ basis.to_user().T
-    out = {"gate_intercept": raw[..., 0]}
-    if len(basis.names):
-        out["gate_slopes"] = raw[..., 1:]
+    out = gate.reported(raw, np, sloped=len(basis.names) > 0)
     out.update(gate.described(values))
     return out
 
@@ -77,8 +75,7 @@ def user_dims(parameters: Parameters) -> dict[str, tuple[str, ...]]:
             if names:
                 out[f"{parameter.predicted}_slopes"] = ("expert", f"{parameter.name}_feature")
     if parameters.gate.free:
-        out["gate_intercept"] = (parameters.gate.dim,)
-        out["gate_slopes"] = (parameters.gate.dim, "gate_feature")
+        out.update(parameters.gate.reported_dims)
         out["gate_scale"] = ()
     return out
 

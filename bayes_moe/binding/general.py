@@ -22,7 +22,6 @@ from .general_steps import Sums, maximise, settle
 from .outcomes import Outcomes
 from .parameters import Parameters
 
-_HALF_LOG_2PI = 0.9189385332046727
 _CHUNK = 4096
 _LABEL_ROUNDS = 12
 _HALVINGS = 6
@@ -81,9 +80,8 @@ class GeneralDensity:
 
     @cached_property
     def offset(self) -> float:
-        """The log posterior's part that depends on no parameter: normalisers of the prior and the unit of y."""
-        prior = -np.sum(np.log(self.parameters.prior_scale)) - self.size * _HALF_LOG_2PI
-        return float(prior - self.weights.sum() * self.outcomes.log_unit)
+        """The log posterior's part that depends on no parameter: the unit of y."""
+        return float(-self.weights.sum() * self.outcomes.log_unit)
 
     # -- rows --------------------------------------------------------------------------------------------------
 
@@ -109,7 +107,7 @@ class GeneralDensity:
             for row, slope in zip(group.rows, terms.slopes, strict=True):
                 slopes[:, row] = slope
             bent.append(terms.bends)
-        log_weights = self.parameters.gate.log_weights(eta[:, : self.parameters.gate.predictors])
+        log_weights = self.parameters.gate.log_joint(eta[:, : self.parameters.gate.predictors])
         columns = table[:, self.parameters.gate_positions]
         return Chunk(table, columns, seen.weights, eta, log_weights, log_density, slopes, tuple(bent))
 
@@ -123,12 +121,11 @@ class GeneralDensity:
 
     def log_prior(self, q: np.ndarray) -> float:
         """Return the log prior density of the free variables."""
-        z = (q - self.parameters.prior_loc) / self.parameters.prior_scale
-        return float(-0.5 * z @ z - np.sum(np.log(self.parameters.prior_scale)) - self.size * _HALF_LOG_2PI)
+        return self.parameters.log_prior(q)[0]
 
     def log_likelihood(self, q: np.ndarray) -> float:
-        """Return the weighted log likelihood, in the user's units of y."""
-        return float(self.logp(q) - self.log_prior(q))
+        """Return the weighted log likelihood of y given x, in the user's units of y."""
+        return float(self.weights @ self.row_log_density(q))
 
     def logp(self, q: np.ndarray) -> float:
         return self.logp_and_gradient(q)[0]
@@ -148,9 +145,8 @@ class GeneralDensity:
         return self._with_prior(q, value, scores)
 
     def _with_prior(self, q: np.ndarray, value: float, scores: np.ndarray) -> tuple[float, np.ndarray]:
-        z = (q - self.parameters.prior_loc) / self.parameters.prior_scale
-        gradient = self.parameters.pull_back(q, scores) - z / self.parameters.prior_scale
-        return float(value - 0.5 * z @ z + self.offset), gradient
+        prior, slope, _ = self.parameters.log_prior(q)
+        return float(value + prior + self.offset), self.parameters.pull_back(q, scores) + slope
 
     def compiled(self) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
         # PyTensor's functions keep their arguments in one place: every thread needs its own
@@ -179,7 +175,7 @@ class GeneralDensity:
         inner = blocks[place[:, None], place[None, :], columns[:, None], columns[None, :]]
         jacobian = self.parameters.jacobian(q)[rows * width + columns]
         out = jacobian.T @ inner @ jacobian + self.parameters.curvature(q, scores)
-        out -= np.diag(1.0 / self.parameters.prior_scale**2)
+        out += np.diag(self.parameters.log_prior(q)[2])
         return np.asarray(0.5 * (out + out.T))
 
     def expand(self, q: np.ndarray) -> dict[str, np.ndarray]:
@@ -251,9 +247,9 @@ class GeneralDensity:
 
     def by_row(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the log density of y in the user's units (n,) and responsibilities (n, K) of every row."""
-        mixed = [chunk.mixed for chunk in self.chunks(q)]
-        value = np.concatenate([value for value, _ in mixed])
-        return value - self.outcomes.log_unit, np.concatenate([r for _, r in mixed])
+        given_x = [(chunk.conditional(self.parameters.gate), chunk.mixed[1]) for chunk in self.chunks(q)]
+        value = np.concatenate([value for value, _ in given_x])
+        return value - self.outcomes.log_unit, np.concatenate([r for _, r in given_x])
 
     def fit_labels(self, responsibilities: np.ndarray) -> np.ndarray:
         now = self._sums(self.parameters.prior_loc.copy(), responsibilities)

@@ -89,6 +89,9 @@ class Sums:
 def maximise(parameters: Parameters, q: np.ndarray, sums: Sums, *, damping: float) -> np.ndarray:
     """Return q moved by a damped Newton step of every expert's and the gate's own part of the objective."""
     out = q.copy()
+    best = parameters.gate.closed_form(sums.sizes, sums.gate)
+    if best is not None:
+        out[parameters.gate_start :] = best
     if damping > 0:
         precision = parameters.prior_scale**-2.0
         slope = parameters.pull_back(q, sums.scores) - precision * (q - parameters.prior_loc)
@@ -98,7 +101,7 @@ def maximise(parameters: Parameters, q: np.ndarray, sums: Sums, *, damping: floa
             for expert, matrix in island.maps:
                 curvature -= matrix.T @ sums.bends[expert] @ matrix
             out[places] += damping * _shortened(parameters, places, _ascent(curvature, slope[places]))
-        if parameters.gate_start < parameters.size:
+        if best is None and parameters.gate_start < parameters.size:
             out[parameters.gate_start :] += damping * _gate_step(parameters, q, sums)
     return settle(parameters, out)
 

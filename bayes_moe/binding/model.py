@@ -55,7 +55,10 @@ def build_model(model: MixtureOfExperts, design: Design, parameters: Parameters,
         columns = _design_columns(design, table)
         units = (_shared(design.scaling.y_center), _shared(design.scaling.y_scale))
         predicted = [predictors.at(parameter, columns) for parameter in family.parameters]
-        _observe(family, (predictors.logits(columns), *predicted), (*units, *weights), observed)
+        logits = predictors.logits(columns)
+        _observe(family, (logits, *predicted), (*units, *weights), observed)
+        if parameters.gate.joint:
+            _observe_covariates(logits, weights)
         predictors.report()
     return built
 
@@ -79,6 +82,12 @@ def _declare(free: Free) -> TensorVariable:
     if free.zero_sum:  # standard normal, as everything that a gate declares
         return pm.ZeroSumNormal(free.name, dims=free.dims)
     dims = free.dims or None
+    if free.inverse_gamma is not None:
+        alpha, beta = (
+            pm.Data(f"{free.name}_{word}", np.array(np.broadcast_to(values, free.shape)), dims=dims)
+            for word, values in zip(("alpha", "beta"), free.inverse_gamma, strict=True)
+        )
+        return pm.InverseGamma(free.name, alpha=alpha, beta=beta, dims=dims)
     loc, scale = (
         pm.Data(f"{free.name}_{word}", np.array(np.broadcast_to(values, free.shape)), dims=dims)
         for word, values in (("loc", free.loc), ("scale", free.scale))
@@ -137,10 +146,9 @@ class _Predictors:
 
     def logits(self, columns: TensorVariable) -> TensorVariable:
         """Return the gate's unnormalised log weights (rows, K)."""
-        gate = self.parameters.gate
-        places = _places(range(gate.predictors), self.parameters.gate_positions, self.design.width)
+        places = _places(range(self.parameters.gate_rows), self.parameters.gate_positions, self.design.width)
         placed = self._placed([self._gate()], [places], self._shared_gate().predictors)
-        return gate.log_weights_graph(columns @ placed.T)
+        return self._shared_gate().log_weights_graph(columns @ placed.T)
 
     def at(self, parameter: Parameter, columns: TensorVariable) -> TensorVariable:
         """Return the linear predictor of one parameter: (rows, K), or (K,) where it is the same for every row."""
@@ -179,19 +187,20 @@ class _Predictors:
             if not names and parameter.logarithmic:
                 pm.Deterministic(parameter.name, pt.exp(full[:, 0]), dims="expert")
             else:
-                self._register(parameter.predicted, ("expert", f"{parameter.name}_feature"), full, names)
+                self._register(parameter.predicted, f"{parameter.name}_feature", full, names)
         if self.parameters.gate.free:
-            basis = self.design.gate.basis
-            dims = (self.parameters.gate.dim, "gate_feature")
-            self._register("gate", dims, self._gate() @ _shared(basis.to_user().T), basis.names)
-            for name, value in self._shared_gate().described(self.variables, pt).items():
+            gate, basis = self._shared_gate(), self.design.gate.basis
+            raw = self._gate() @ _shared(basis.to_user().T)
+            for name, value in gate.reported(raw, pt, sloped=len(basis.names) > 0).items():
+                pm.Deterministic(name, value, dims=self.parameters.gate.reported_dims[name])
+            for name, value in gate.described(self.variables, pt).items():
                 pm.Deterministic(name, value)
 
     @staticmethod
-    def _register(name: str, dims: tuple[str, str], full: TensorVariable, features: Sequence[str]) -> None:
-        pm.Deterministic(f"{name}_intercept", full[:, 0], dims=dims[0])
+    def _register(name: str, dim: str, full: TensorVariable, features: Sequence[str]) -> None:
+        pm.Deterministic(f"{name}_intercept", full[:, 0], dims="expert")
         if features:
-            pm.Deterministic(f"{name}_slopes", full[:, 1:], dims=dims)
+            pm.Deterministic(f"{name}_slopes", full[:, 1:], dims=("expert", dim))
 
     def _terms(self, parameter: Parameter) -> list[ExpertTerm]:
         return [term for term in self.parameters.terms if term.parameter == parameter]
@@ -255,6 +264,13 @@ def _observe(
         observed=observed,
         dims="obs",
     )
+
+
+def _observe_covariates(log_joint: TensorVariable, weights: Sequence[TensorVariable]) -> None:
+    """Add the log density of x under a gate that models it; y stays observed given x."""
+    top = log_joint.max(axis=1, keepdims=True)
+    log_density = top[:, 0] + pt.log(pt.exp(log_joint - top).sum(axis=1))
+    pm.Potential("gate_X", pt.switch(pt.eq(weights[0], 0.0), 0.0, weights[0] * log_density) if weights else log_density)
 
 
 def _mixture(family: Family, y: TensorVariable, logits: TensorVariable, *predicted: TensorVariable) -> TensorVariable:

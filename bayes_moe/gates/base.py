@@ -11,13 +11,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from math import prod
+from math import lgamma, prod
 from typing import Any
 
 import numpy as np
 
 from ..predictors.base import Basis, Predictor
 from .branching import Branching
+
+_HALF_LOG_2PI = 0.9189385332046727
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +38,9 @@ class Free:
         Its Normal prior, broadcastable to ``shape``.
     zero_sum
         True when it sums to zero over its last dimension; its value variable has one element less there.
+    inverse_gamma
+        None, or shape and scale of the prior of a variable above 0: inverse-gamma, its value the logarithm. ``loc``
+        and ``scale`` are then mode and curvature of the logarithm's prior.
     """
 
     name: str
@@ -44,10 +49,13 @@ class Free:
     loc: np.ndarray
     scale: np.ndarray
     zero_sum: bool = False
+    inverse_gamma: tuple[np.ndarray, np.ndarray] | None = None
 
     @cached_property
     def value_name(self) -> str:
         """Name of the unconstrained value variable in the PyMC model."""
+        if self.inverse_gamma is not None:
+            return f"{self.name}_log__"
         return f"{self.name}_zerosum__" if self.zero_sum else self.name
 
     @cached_property
@@ -59,6 +67,17 @@ class Free:
     def size(self) -> int:
         """Number of unconstrained values."""
         return prod(self.value_shape)
+
+    def log_prior(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the log prior density of every unconstrained value, flat, and its first two derivatives."""
+        if self.inverse_gamma is None:
+            loc, scale = (np.broadcast_to(each, self.value_shape).ravel() for each in (self.loc, self.scale))
+            z = (values - loc) / scale
+            return -0.5 * z**2 - np.log(scale) - _HALF_LOG_2PI, -z / scale, -1.0 / scale**2
+        alpha, beta = (np.broadcast_to(each, self.value_shape).ravel() for each in self.inverse_gamma)
+        shrunk = beta * np.exp(-values)
+        constant = alpha * np.log(beta) - [lgamma(each) for each in alpha]
+        return constant - alpha * values - shrunk, shrunk - alpha, -shrunk
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +100,8 @@ class BoundGate(ABC):
     """A gate that knows its number of experts and its basis."""
 
     experts: int
+    joint: bool = False
+    """Whether the target is the joint density of x and y; derivatives are then those of `log_joint`."""
 
     @property
     @abstractmethod
@@ -89,7 +110,7 @@ class BoundGate(ABC):
 
     @abstractmethod
     def coefficients(self, values: Sequence[Any], functions: Any) -> Any:
-        """Return the coefficients (..., K, 1 + p) of the unnormalised log weights.
+        """Return the coefficients (..., G, 1 + p) of the linear predictors.
 
         ``values`` are the constrained free variables in order (zero-sum ones with all K elements), with any leading
         dimensions of draws, and ``functions`` is ``numpy`` or ``pytensor.tensor``.
@@ -124,6 +145,10 @@ class BoundGate(ABC):
         shifted = eta - top
         return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
+    def log_joint(self, eta: np.ndarray) -> np.ndarray:
+        """Return the log weights (n, K) as the target has them, with the density of x where that is modelled."""
+        return self.log_weights(eta)
+
     def log_weights_graph(self, eta: Any) -> Any:
         """Return unnormalised log weights (n, K) as a graph of the linear predictors (n, G)."""
         return eta
@@ -150,6 +175,14 @@ class BoundGate(ABC):
             out[:, block.rows[:, None], block.rows] = square
         return out
 
+    def closed_form(self, sizes: np.ndarray, squares: Sequence[np.ndarray]) -> np.ndarray | None:
+        """Return the unconstrained values that the M-step moves to, or None where it takes Newton's steps.
+
+        ``sizes`` (K,) are sums of responsibilities, and ``squares`` sums of `bends` with the gate's columns.
+        """
+        del sizes, squares
+        return None
+
     @property
     def rate(self) -> float | None:
         """Prior standard deviation of a learned log scale, which is then the last of the values; None without one."""
@@ -159,6 +192,21 @@ class BoundGate(ABC):
     def dim(self) -> str:
         """Name of the dimension of its linear predictors."""
         return "expert"
+
+    @property
+    def count(self) -> int:
+        """Number of free numbers that the likelihood sees."""
+        return self.moved(sum(free.size for free in self.free))
+
+    def reported(self, raw: Any, functions: Any, *, sloped: bool) -> dict[str, Any]:
+        """Return what is reported of coefficients (..., G, 1 + p) of the raw columns; ``sloped`` where p > 0."""
+        del functions
+        return {"gate_intercept": raw[..., 0], **({"gate_slopes": raw[..., 1:]} if sloped else {})}
+
+    @property
+    def reported_dims(self) -> Mapping[str, tuple[str, ...]]:
+        """Dimensions of what is reported."""
+        return {"gate_intercept": (self.dim,), "gate_slopes": (self.dim, "gate_feature")}
 
     @property
     def coords(self) -> Mapping[str, Sequence[Any]]:
