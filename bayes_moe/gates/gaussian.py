@@ -30,7 +30,9 @@ class GaussianGate(Gate):
     f_k(y_i \mid x_i)`: rows that lie where no expert has its region count against it, and the M-step of the gate is a
     closed form. Whatever is said of y (``log_likelihood``, LOO, ``predict``, ``log_density``) is about the conditional
     density :math:`\sum_k g_k(x) f_k(y \mid x)`; ``log_posterior`` is that of the joint density. BIC counts the
-    gate's parameters although they do not maximise the conditional likelihood: it is pessimistic.
+    gate's parameters although they do not maximise the conditional likelihood: it is pessimistic. In the model of
+    ``bm.build`` y is observed given x, and the density of x is a ``pm.Potential``, as which PyMC warns when it
+    predicts from that model.
 
     On the standardised scale :math:`S_k` is inverse-Wishart with d + 2 degrees of freedom and scale
     :math:`K^{-2/d} I` (K regions together have the volume of the data), :math:`m_k \mid S_k` normal with mean 0 and

@@ -174,8 +174,7 @@ class BoundScaled(BoundGate):
         a, da, _, v, dv, _ = self.amplitudes(t)
         out = np.zeros((len(basis), 1 + self.width, len(q)))
         out[:, 0, level] = a * basis
-        for j in range(self.width):
-            out[:, 1 + j, sides[j]] = v[j] * basis
+        out[:, np.arange(1, 1 + self.width)[:, None], sides] = v[:, None] * basis[:, None, :]
         if self.scaled:
             out[:, 0, -1] = da * (basis @ intercept)
             out[:, 1:, -1] = (basis @ slopes.T) * dv

@@ -202,7 +202,7 @@ class BoundTree(BoundScaled):
     @cached_property
     def reach(self) -> np.ndarray:
         """Matrix (G, K) that is 1 where a branch lies on the path to an expert."""
-        out = np.zeros((self.predictors, self.experts))
+        out = np.zeros((self.predictors, len(self.root.leaves)))  # in a graph, `experts` is no number
         children = (child for node in self.root.nodes for _, child in node.branches)
         for branch, child in enumerate(children):
             out[branch, list(leaves_of(child))] = 1.0

@@ -21,7 +21,19 @@ from scipy.special import logsumexp, softmax
 from scipy.stats import kstest, laplace, norm
 
 from bayes_moe import Constant as ConstantPredictor
-from bayes_moe import EqualGate, Expert, Linear, MixtureOfExperts, Normal, Polynomial, SoftmaxGate, TreeGate, priors
+from bayes_moe import (
+    EqualGate,
+    Expert,
+    GaussianGate,
+    Linear,
+    MixtureOfExperts,
+    Normal,
+    Polynomial,
+    SoftmaxGate,
+    StickBreakingGate,
+    TreeGate,
+    priors,
+)
 from bayes_moe.binding.graph_density import FAST_START, GraphDensity
 from bayes_moe.families import Closure, Family, Support
 from tests.cases import CASES, Case, bound, simulated, some_points
@@ -179,6 +191,8 @@ TWINS: dict[str, tuple[Case, Case]] = {
         simulated(MixtureOfExperts(5, TreeGate(((1, 1), 3))), 68),
         simulated(MixtureOfExperts(5, TreeGate(((1, 1), 3), _FLAT.predictor)), 69, rows=44, columns=2),
     ),
+    "sticks": tuple(simulated(MixtureOfExperts(k, StickBreakingGate()), k, rows=10 * k, columns=k - 1) for k in (2, 4)),
+    "regions": tuple(simulated(MixtureOfExperts(k, GaussianGate()), k, rows=10 * k, columns=2) for k in (2, 4)),
     "equal gate, one sigma": tuple(
         simulated(MixtureOfExperts([Expert(sigma=ConstantPredictor(shared=True))] * k, EqualGate()), k, rows=10 * k)
         for k in (2, 4)

@@ -1,0 +1,61 @@
+"""Every gate over experts that are not normal, through every verb of a fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bayes_moe as bm
+from bayes_moe.graph.terms import PLAIN
+
+GATES = {
+    "tree": bm.TreeGate(((1, 1), 1)),
+    "sticks": bm.StickBreakingGate(),
+    "regions": bm.GaussianGate(),
+}
+
+
+def counts(rows: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(11)
+    x = rng.normal(size=(rows, 2))
+    rate = np.where(x[:, 0] > 0.7, 8.0, np.where(x[:, 0] < -0.7, 3.0, 0.4)) * np.exp(0.2 * x[:, 1])
+    return x, rng.poisson(rate).astype(float)
+
+
+@pytest.fixture(params=GATES)
+def fit(request: pytest.FixtureRequest) -> bm.Fit:
+    x, y = counts(150)
+    model = bm.MixtureOfExperts([bm.Expert(bm.Poisson())] * 3, GATES[request.param])
+    return bm.fit(model, x, y, bm.EM(seed=1, starts=4), progress=False)
+
+
+def test_every_verb(fit: bm.Fit, tmp_path: Any) -> None:
+    x, y = counts(150)
+    assert fit.status.converged
+    np.testing.assert_allclose(fit.gate(x).values.sum(axis=1), 1.0)
+    mean, variance = fit.predict(x[:4]).values, fit.variance(x[:4]).values
+    samples = fit.sample(x[:4], draws=40_000, seed=3).values
+    np.testing.assert_allclose(samples.mean(axis=0), mean, atol=5.0 * float(np.sqrt(variance.max() / 40_000)))
+    np.testing.assert_allclose(samples.var(axis=0), variance, rtol=0.1)
+    many = np.arange(200.0)
+    masses = [fit.log_density(np.tile(row, (200, 1)), many).values for row in x[:4]]
+    np.testing.assert_allclose(np.exp(masses).sum(axis=1), 1.0, atol=1e-9)
+    np.testing.assert_allclose(fit.cdf(x[:4], [2.0] * 4).values, np.exp(masses)[:, :3].sum(axis=1), atol=1e-9)
+    joint = fit.responsibilities(x, y).values
+    np.testing.assert_allclose(joint.sum(axis=1), 1.0)
+    fit.save(tmp_path / "fit.nc")
+    np.testing.assert_array_equal(bm.load(tmp_path / "fit.nc").gate(x).values, fit.gate(x).values)
+    for plot in (bm.plots.gate, bm.plots.experts, bm.plots.responsibilities):
+        plot(fit).figure.clear()
+
+
+def test_pymc_has_the_same_density(fit: bm.Fit) -> None:
+    x, y = counts(150)
+    model = bm.build(fit.model, x, y)
+    logp = model.compile_fn(model.logp(), mode=PLAIN)
+    assert float(logp(fit.point)) == pytest.approx(fit.log_posterior, rel=1e-10)
+    density, rng = fit.bound.density, np.random.default_rng(12)
+    q = fit.outcome.mode + 0.1 * rng.normal(size=density.size)
+    assert float(logp(density.parameters.named(q))) == pytest.approx(density.logp(q), rel=1e-10)
