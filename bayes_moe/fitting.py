@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .binding.bind import TARGET_SCALES, Bound, bind
+from .binding.bind import Bound, bind, target_of
 from .data import Missing, read_training
 from .errors import FitWarning, InputError, SpecError, nearest
 from .inference.advi import ADVI
@@ -144,7 +144,7 @@ def _bound(
         experts=len(model.experts),
         parameters=0,
         scaling=scaling,
-        target=TARGET_SCALES[model.closure],
+        target=target_of(model),
     )
     return bind(model, data)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,7 +10,8 @@ import numpy as np
 from bayes_moe.columns import FloatArray
 from bayes_moe.errors import InputError, listed, nearest
 from bayes_moe.scaling import refuse_huge
-from bayes_moe.tables import Reading, read_column, read_table, refuse_misaligned
+from bayes_moe.tables import Reading, read_table, refuse_misaligned
+from bayes_moe.targets import Label, read_like
 
 
 class Named(Protocol):
@@ -76,22 +78,19 @@ def read_new(X: Any, training: Named, *, gate_X: Any = None, gate_columns: tuple
     return np.hstack([x, z])
 
 
-def read_target(y: Any, n: int) -> FloatArray:
+def read_target(y: Any, n: int, classes: Sequence[Label] = (), outputs: Sequence[str] = ()) -> FloatArray:
     """Read responses at which a density, a cdf or responsibilities are asked for: ``(n,)``, finite.
+
+    With ``classes`` they are labels, which become codes; with several ``outputs`` they are ``(n, outputs)``.
 
     Raises
     ------
     InputError
-        For another length, or values that are missing, infinite or no numbers.
+        For another length, or values that are missing, infinite, no numbers or no known labels.
     """
-    column = read_column(y, "y")
-    if column.values.size != n:
-        raise InputError(
-            f"y: expected {n} values, one per row of X, got {column.values.size} → pass the y of these rows"
-        )
-    column.refuse_missing("y", "leave out these rows")
-    refuse_huge(column.values[:, None], "y", ("y",))
-    return column.values
+    values = read_like(y, n, classes, outputs)
+    refuse_huge(values if values.ndim == 2 else values[:, None], "y", tuple(outputs) or ("y",))
+    return values
 
 
 def _matched(reading: Reading, expected: tuple[str, ...], argument: str, *, named: bool) -> FloatArray:

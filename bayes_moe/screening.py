@@ -27,12 +27,12 @@ _IDENTICAL = 1e-10  # 1 - |correlation| of a column that holds y
 class Screened:
     """What the checks look at: rows of positive weight and the columns that vary.
 
-    ``rows`` are their positions in what the user passed.
+    ``rows`` are their positions in what the user passed; ``y`` is None where it is no one continuous number.
     """
 
     values: FloatArray
     names: tuple[str, ...]
-    y: FloatArray
+    y: FloatArray | None
     rows: npt.NDArray[np.intp]
     experts: int
 
@@ -91,7 +91,7 @@ def collinear(data: Screened) -> Notice | None:
 def leakage(data: Screened) -> Notice | None:
     """Find columns that are y itself in other units."""
     n, p = data.values.shape
-    if p == 0 or n < 3:
+    if p == 0 or n < 3 or data.y is None:
         return None
     step = _step(n, _SAMPLE)
     suspects = np.flatnonzero(_holds_y(data.values[::step], data.y[::step]))
@@ -109,10 +109,10 @@ def leakage(data: Screened) -> Notice | None:
 
 def extreme_value(data: Screened) -> Notice | None:
     """Find rows of y far outside its central 90 %."""
+    if data.y is None or data.y.size < 10:  # too few rows to say what is usual
+        return None
     n = data.y.size
     tail = max(1, n // 20)
-    if n < 10:  # too few rows to say what is usual
-        return None
     ordered = np.partition(data.y, (tail, n // 2, n - 1 - tail))
     spread = (ordered[n - 1 - tail] - ordered[tail]) / 3.29
     distance = np.abs(data.y - ordered[n // 2])
@@ -129,6 +129,8 @@ def extreme_value(data: Screened) -> Notice | None:
 
 def tied_values(data: Screened) -> Notice | None:
     """Find one value of y in a large share of the rows."""
+    if data.y is None:
+        return None
     y = data.y[:: _step(data.y.size, _MOST_ROWS)]
     values, counts = np.unique(y, return_counts=True)
     most = int(counts.argmax())

@@ -32,6 +32,7 @@ SPECIFICATIONS: Mapping[str, Record] = {
     "Categorical": record(families.Categorical),
     "Covariance": record(families.Covariance),
     "Gamma": record(families.Gamma),
+    "Joint": record(families.Joint),
     "LogNormal": record(families.LogNormal),
     "MvNormal": record(families.MvNormal),
     "NegativeBinomial": record(families.NegativeBinomial),

@@ -29,7 +29,7 @@ from bayes_moe import (
     nearly_flat,
     priors,
 )
-from bayes_moe.binding.bind import Bound, bind
+from bayes_moe.binding.bind import Bound, bind, target_of
 from bayes_moe.data import read_training
 
 
@@ -51,7 +51,8 @@ class Case:
 
 def bound(case: Case) -> Bound:
     """Return the model on its data."""
-    data = read_training(case.X, case.y, experts=len(case.model.experts), parameters=0, **case.options)
+    target = target_of(case.model)
+    data = read_training(case.X, case.y, experts=len(case.model.experts), parameters=0, target=target, **case.options)
     return bind(case.model, data)
 
 

@@ -19,7 +19,7 @@ PACKAGE = "bayes_moe"
 # or folder of the package; "log_density" stands for that one module of a room. A room that is missing
 # here may not exist: give it its place when you add it.
 _SPECIFICATION = {"graph", "priors", "predictors", "families", "gates", "experts", "mixture"}
-_BORDER = {"columns", "tables", "newdata", "scaling", "screening", "data"}
+_BORDER = {"columns", "tables", "targets", "newdata", "scaling", "screening", "data"}
 _PROTOCOL = "log_density"  # what an engine may ask of a density: the one thing that binding implements
 _BINDING = _SPECIFICATION | _BORDER | {_PROTOCOL, "pointers"}
 _RESULT = _BINDING | {"binding", "inference", "records", "specification", "container"}
@@ -39,7 +39,8 @@ LAYERS: dict[str, set[str]] = {
     "columns": set(),
     "scaling": {"columns"},
     "tables": {"columns"},
-    "newdata": {"columns", "tables", "scaling"},
+    "targets": {"columns", "tables", "scaling"},
+    "newdata": {"columns", "tables", "scaling", "targets"},
     "screening": {"columns", "scaling"},
     "data": _BORDER,
     "binding": _BINDING,
@@ -95,6 +96,7 @@ SLOW = (
     "bayes_moe.binding.posterior_kernel",
     "bayes_moe.inference.chart_kernel",
     "bayes_moe.binding.model",
+    "bayes_moe.binding.observed",
     "bayes_moe.container.survey",
 )
 # `**` only where the keys are the names of a distribution's parameters.

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import log_softmax, logsumexp, softmax
-from scipy.stats import invwishart, multivariate_normal, norm
+from scipy.stats import invwishart, multivariate_normal, norm, uniform
 
 from bayes_moe import (
     Constant,
@@ -30,13 +30,7 @@ from bayes_moe import (
     priors,
 )
 from tests.cases import Case
-
-# Default priors on the standardised scale, (loc, scale): of the intercept and of the slopes.
-DEFAULTS = {
-    "mu": ((0.0, 2.5), (0.0, 2.5)),
-    "sigma": ((math.log(0.5), 0.75), (0.0, 0.5)),
-}
-NAMES = {"mu": "mu", "sigma": "log_sigma"}
+from tests.oracle_families import Anatomy, Follows, anatomy, centre, log_density, prefixed
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,15 +123,41 @@ class Oracle:
         self.raw = np.column_stack([own, appended])
         names = getattr(case.X, "columns", [f"x{j}" for j in range(own.shape[1])])
         self.names = [str(name) for name in names] + [f"z{j}" for j in range(appended.shape[1])]
-        self.y = np.asarray(case.y, dtype=float)
+        self.y, self.classes = self._target(case.y)
         self.weights = np.ones(len(self.y)) if case.weights is None else np.asarray(case.weights, dtype=float)
-        self.y_center, self.y_scale = self._moments(self.y)
+        self.units = self._units()
         self.columns = [self._standardised(self.raw[:, j]) for j in range(self.raw.shape[1])]
         self._share_out(own.shape[1])
         self._bases: dict[Any, list[tuple[np.ndarray, float]]] = {}
         self.blocks = self.model.blocks
 
     # -- data --------------------------------------------------------------------------------------------------
+
+    def _target(self, y: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Return y as numbers, and its classes in the order of their codes."""
+        kind = type(self.model.experts[0].family).__name__
+        if kind not in ("Categorical", "Ordinal"):
+            if kind == "Joint" and hasattr(y, "columns"):
+                y = y[[name for name, _ in self.model.experts[0].family.parts]]
+            return np.asarray(y, dtype=float), ()
+        family = self.model.experts[0].family
+        named = family.classes if kind == "Categorical" else family.levels
+        order = named or tuple(str(label) for label in sorted(set(np.asarray(y).tolist())))
+        return np.array([float(order.index(str(label))) for label in np.asarray(y).tolist()]), order
+
+    def _units(self) -> list[tuple[float, float]]:
+        """Return centre and scale of every output: the narrowest of what the experts' families allow."""
+        columns = self.y.T if self.y.ndim == 2 else [self.y]
+        return [self._unit(column, i) for i, column in enumerate(columns)]
+
+    def _unit(self, column: np.ndarray, output: int) -> tuple[float, float]:
+        families = [expert.family for expert in self.model.experts]
+        kinds = {type(f.parts[output][1] if hasattr(f, "parts") else f).__name__ for f in families}
+        if kinds <= {"Normal", "StudentT", "SkewNormal", "MvNormal", "Uniform"}:
+            return self._moments(column)
+        if kinds <= {"LogNormal", "Gamma", "Weibull"}:
+            return 0.0, math.exp(math.fsum(self.weights * np.log(column)) / math.fsum(self.weights))
+        return 0.0, 1.0
 
     def _moments(self, values: np.ndarray) -> tuple[float, float]:
         total = math.fsum(self.weights)
@@ -157,6 +177,9 @@ class Oracle:
         """Decide which columns predictors without ``columns=`` use."""
         predictors = [self.model.gate.predictor, *(p for e in self.model.experts for p in e.predictors.values())]
         claimed = {self._position(c) for p in predictors for c in (getattr(p, "columns", None) or ())}
+        for expert in self.model.experts:
+            taken = (getattr(expert.family, "exposure", None), getattr(expert.family, "trials", None))
+            claimed |= {self._position(column) for column in taken if column is not None}
         self.free = [j for j in range(own) if j not in claimed]
         appended = [j for j in range(own, len(self.names)) if j not in claimed]
         self.gate_free = list(range(own, len(self.names))) if len(self.names) > own else self.free
@@ -194,22 +217,17 @@ class Oracle:
         """Return the log posterior at unconstrained values by name."""
         left = {name: np.asarray(values, dtype=float) for name, values in point.items()}
         log_priors: list[Prior] = []
-        mu, log_sigma = (np.full((len(self.y), len(self.model.experts)), np.nan) for _ in range(2))
+        density = np.empty((len(self.y), len(self.model.experts)))
         for index, (expert, positions) in enumerate(self.blocks):
             suffix = "" if len(self.blocks) == 1 else f"_{index}"
-            for parameter, out in (("mu", mu), ("sigma", log_sigma)):
-                predictor = expert.predictors[parameter]
-                self._experts(parameter, predictor, suffix, list(positions), left, out, log_priors)
+            found = self._predicted(expert, list(positions), suffix, left, log_priors)
+            for order, position in enumerate(positions):
+                own = {name: values[:, order] for name, values in found.items()}
+                density[:, position] = self._log_density(expert.family, own)
         gate, covariates = self._gate(left, log_priors), np.zeros(len(self.y))
         if isinstance(self.model.gate, GaussianGate):
             gate, covariates = gate - logsumexp(gate, axis=1, keepdims=True), logsumexp(gate, axis=1)
         assert not left, f"values that nothing reads: {list(left)}"
-        density = np.column_stack(
-            [
-                norm.logpdf(self.y, self.y_center + self.y_scale * mu[:, k], self.y_scale * np.exp(log_sigma[:, k]))
-                for k in range(mu.shape[1])
-            ]
-        )
         value, loc, scale, log_jacobian = np.array(log_priors).T
         prior = math.fsum([*norm.logpdf(value, loc, scale), *log_jacobian])
         return Terms(prior, gate, density, self.weights, covariates)
@@ -218,51 +236,125 @@ class Oracle:
         """Return the log posterior at unconstrained values by name."""
         return self.terms(point).counted.log_posterior
 
-    def _experts(
+    def _log_density(self, family: Any, own: dict[str, np.ndarray]) -> np.ndarray:
+        if type(family).__name__ == "Uniform":
+            return self._uniform(family)
+        return log_density(family, self.y, own, self._size(family))
+
+    def _size(self, family: Any) -> np.ndarray | None:
+        """Return the column of exposures or trials of a family, or None."""
+        column = getattr(family, "exposure", None) or getattr(family, "trials", None)
+        return None if column is None else self.raw[:, self.names.index(column)]
+
+    def _uniform(self, family: Any) -> np.ndarray:
+        counted = self.y[self.weights > 0]
+        margin = 0.05 * (counted.max() - counted.min())
+        low = counted.min() - margin if family.low is None else family.low
+        high = counted.max() + margin if family.high is None else family.high
+        return np.asarray(uniform.logpdf(self.y, low, high - low))
+
+    def _predicted(
         self,
-        parameter: str,
-        predictor: Any,
-        suffix: str,
+        expert: Any,
         positions: list[int],
+        suffix: str,
         left: dict[str, np.ndarray],
-        out: np.ndarray,
+        log_priors: list[Prior],
+    ) -> dict[str, np.ndarray]:
+        """Return every linear predictor of one block (n, experts) in the user's units and collect its priors."""
+        out = {}
+        for part in anatomy(expert.family, self.classes, len(self.units)):
+            predictor = expert.predictors[part.parameter]
+            basis = self.basis(predictor, self.free)
+            shown = "_zerosum__" if part.zero_sum else ""
+            alone = part.logarithm and not basis
+            name = f"{part.word}{suffix}_z" if alone else f"{part.word}_intercept{suffix}_z"
+            labels = len(part.columns)
+            inner = labels - 1 if part.zero_sum else labels
+            count = 1 if predictor.shared else len(positions)
+            intercepts = left.pop(name + shown)
+            slopes = left.pop(f"{part.word}_slopes{suffix}_z{shown}") if basis else np.zeros((count, 0, inner))
+            lead = () if predictor.shared else (count,)
+            tail = (inner,) if part.labels else ()
+            assert intercepts.shape == (*lead, *tail)
+            assert slopes.size == count * len(basis) * inner
+            intercepts, slopes = intercepts.reshape(count, inner), slopes.reshape(count, len(basis), inner)
+            self._collect(expert.family, part, predictor, basis, intercepts, slopes, log_priors)
+            if part.zero_sum:
+                intercepts = np.array([zero_sum(row) for row in intercepts])
+                slopes = np.array([[zero_sum(row) for row in rows] for rows in slopes]).reshape(count, -1, labels)
+            for label, column in enumerate(part.columns):
+                eta = np.empty((len(self.y), len(positions)))
+                for order in range(len(positions)):
+                    a, b = (values[0 if predictor.shared else order] for values in (intercepts, slopes))
+                    for i in range(len(self.y)):
+                        eta[i, order] = math.fsum(
+                            [a[label], *(b[j][label] * values[i] for j, (values, _) in enumerate(basis))]
+                        )
+                out[column] = self._in_units(part, label, eta)
+        return out
+
+    def _unit_of(self, part: Anatomy, label: int) -> tuple[float, float]:
+        return self.units[label if part.output is None else part.output]
+
+    def _in_units(self, part: Anatomy, label: int, eta: np.ndarray) -> np.ndarray:
+        center, scale = self._unit_of(part, label)
+        if part.follows is Follows.MEAN:
+            return center + scale * eta
+        return eta + math.log(scale) if part.follows is Follows.LOG else eta
+
+    def _collect(
+        self,
+        family: Any,
+        part: Anatomy,
+        predictor: Any,
+        basis: list[tuple[np.ndarray, float]],
+        intercepts: np.ndarray,
+        slopes: np.ndarray,
         log_priors: list[Prior],
     ) -> None:
-        """Fill the linear predictor of one parameter in one block and collect its priors."""
-        basis = self.basis(predictor, self.free)
-        word = NAMES[parameter]
-        alone = parameter == "sigma" and not basis
-        intercepts = left.pop(f"{word}{suffix}_z" if alone else f"{word}_intercept{suffix}_z")
-        slopes = left.pop(f"{word}_slopes{suffix}_z") if basis else np.zeros((*intercepts.shape, 0))
-        count = 1 if predictor.shared else len(positions)
-        assert intercepts.shape == (() if predictor.shared else (count,))
-        assert slopes.shape == (*intercepts.shape, len(basis))
-        intercepts, slopes = intercepts.reshape(count), slopes.reshape(count, len(basis))
-        for order, expert in enumerate(positions):
-            a, b = (intercepts[0], slopes[0]) if predictor.shared else (intercepts[order], slopes[order])
-            for i in range(len(self.y)):
-                out[i, expert] = math.fsum([a, *(b[j] * column[i] for j, (column, _) in enumerate(basis))])
+        slope_prior = None if isinstance(predictor, Constant) else predictor.slopes
         for a, b in zip(intercepts, slopes, strict=True):
-            log_priors.append(self._intercept_prior(parameter, predictor.intercept, a))
-            for value, (_, unit) in zip(b, basis, strict=True):
-                slope_prior = None if isinstance(predictor, Constant) else predictor.slopes
-                log_priors.append(self._slope_prior(parameter, slope_prior, value, unit))
+            for label in range(len(a)):
+                log_priors.append(self._intercept_prior(family, part, label, predictor.intercept, a[label]))
+                for values, (_, unit) in zip(b, basis, strict=True):
+                    log_priors.append(self._slope_prior(part, label, slope_prior, values[label], unit))
 
-    def _intercept_prior(self, parameter: str, prior: Any, value: float) -> Prior:
+    def _intercept_prior(self, family: Any, part: Anatomy, label: int, prior: Any, value: float) -> Prior:
+        center, scale = self._unit_of(part, label)
         if prior is None:
-            return Prior(value, *DEFAULTS[parameter][0])
+            loc, spread = part.intercept
+            return Prior(value, self._centres(family).get(part.columns[label], loc), spread)
         if prior.standardised:
             return Prior(value, prior.loc, prior.scale)
-        if parameter == "mu":
-            return Prior(self.y_center + self.y_scale * value, prior.loc, prior.scale, math.log(self.y_scale))
-        return Prior(value + math.log(self.y_scale), prior.loc, prior.scale)
+        if part.follows is Follows.MEAN:
+            return Prior(center + scale * value, prior.loc, prior.scale, math.log(scale))
+        if part.follows is Follows.LOG:
+            return Prior(value + math.log(scale), prior.loc, prior.scale)
+        return Prior(value, prior.loc, prior.scale)
 
-    def _slope_prior(self, parameter: str, prior: Any, value: float, unit: float) -> Prior:
+    def _centres(self, family: Any) -> dict[str, float]:
+        rows = self.weights > 0
+        if type(family).__name__ == "Joint":
+            found: dict[str, float] = {}
+            for i, (name, part) in enumerate(family.parts):
+                column = (self.y[rows, i] - self.units[i][0]) / self.units[i][1]
+                found |= {
+                    prefixed(name, word): at for word, at in centre(part, column, self.weights[rows], None).items()
+                }
+            return found
+        if self.y.ndim == 2:
+            return {}
+        size = self._size(family)
+        own = (self.y[rows] - self.units[0][0]) / self.units[0][1]
+        return centre(family, own, self.weights[rows], None if size is None else size[rows])
+
+    def _slope_prior(self, part: Anatomy, label: int, prior: Any, value: float, unit: float) -> Prior:
         if prior is None:
-            return Prior(value, *DEFAULTS[parameter][1])
+            return Prior(value, *part.slopes)
         if prior.standardised:
             return Prior(value, prior.loc, prior.scale)
-        per_unit = (self.y_scale if parameter == "mu" else 1.0) / unit
+        per_unit = (self._unit_of(part, label)[1] if part.follows is Follows.MEAN else 1.0) / unit
         return Prior(per_unit * value, prior.loc, prior.scale, math.log(per_unit))
 
     def _gate(self, left: dict[str, np.ndarray], log_priors: list[Prior]) -> np.ndarray:

@@ -11,11 +11,12 @@ import numpy as np
 
 from ..data import Data
 from ..errors import SpecError
-from ..families import Closure, Family, Normal, Support
+from ..families import Closure, Family, Joint, Normal, Support
 from ..families.binomial import check_trials
 from ..gates import EqualGate, SoftmaxGate
 from ..mixture import MixtureOfExperts
 from ..scaling import TargetScale
+from ..targets import Target, TargetKind
 from .chunks import Group
 from .density import MixtureDensity
 from .design import Design, make_design
@@ -27,6 +28,12 @@ from .parameters import Parameters, make_parameters
 if TYPE_CHECKING:
     import pymc as pm
 
+KINDS = {
+    Support.BINARY: TargetKind.BINARY,
+    Support.CLASSES: TargetKind.CLASSES,
+    Support.LEVELS: TargetKind.LEVELS,
+    Support.VECTOR: TargetKind.SEVERAL,
+}
 TARGET_SCALES = {
     Closure.AFFINE: TargetScale.AFFINE,
     Closure.SCALE: TargetScale.STRETCHED,
@@ -91,9 +98,7 @@ class Bound:
         if self._has_kernels:
             return MixtureDensity(self.design, self.parameters, table, y, weights)
         extras = self.extras
-        outcomes = Outcomes(
-            y, weights, extras.arguments(raw), extras.added(raw), float(np.log(self.design.scaling.y_scale))
-        )
+        outcomes = Outcomes(y, weights, extras.arguments(raw), extras.added(raw), self.design.scaling.log_unit)
         return GeneralDensity(self.design, self.parameters, self.groups, table, outcomes)
 
     @property
@@ -103,21 +108,32 @@ class Bound:
         return normal and gated and not self.extras.offsets
 
     def pymc_model(self) -> pm.Model:
-        """Return the same posterior as an ordinary PyMC model.
-
-        Raises
-        ------
-        SpecError
-            If experts are of several families, or a row brings more than X and y to its density.
-        """
-        if len(self.groups) > 1 or self.extras.given or self.extras.offsets:
-            raise SpecError(
-                "bm.build: expected experts of one family without trials, exposures and offsets, got "
-                f"{[type(group.family).__name__ for group in self.groups]} → bm.fit takes them; build one family"
-            )
+        """Return the same posterior as an ordinary PyMC model."""
         from .model import build_model
 
-        return build_model(self.met, self.design, self.parameters, self.data)
+        return build_model(self.data, self.design, self.parameters, self.groups, self.extras)
+
+
+def target_of(model: MixtureOfExperts) -> Target:
+    """Return what ``model`` expects of y."""
+    families = [expert.family for expert in model.experts]
+    kind = KINDS.get(families[0].support, TargetKind.NUMBER)
+    named = next((family.named for family in families if family.named is not None), None)
+    for position, family in enumerate(families):
+        if family.named is not None and family.named != named:
+            raise SpecError(
+                f"MixtureOfExperts.experts[{position}]: expected the same labels for all experts, got "
+                f"{list(family.named)} and {list(named or ())} → name them once"
+            )
+    narrow = list(Closure)[::-1].index
+    wide = max((family.closures for family in families), key=len)
+    closures = [
+        min((family.closures[i if len(family.closures) > 1 else 0] for family in families), key=narrow)
+        for i in range(len(wide))
+    ]
+    continuous = families[0].support in (Support.REAL, Support.POSITIVE, Support.UNIT)
+    scales = tuple(TARGET_SCALES[closure] for closure in closures)
+    return Target(kind, f"{type(families[0]).__name__}()", scales, named, continuous)
 
 
 def bind(model: MixtureOfExperts, data: Data) -> Bound:
@@ -132,9 +148,9 @@ def bind(model: MixtureOfExperts, data: Data) -> Bound:
     """
     counted = data.weights > 0
     y, weights = data.y[counted], data.weights[counted]
-    _refuse_several(model)
     scaling = data.scaling
-    families = [expert.family.meet(y, weights) for expert in model.experts]
+    labels = data.outputs or tuple(str(label) for label in data.classes)
+    families = [(e.family.labelled(labels) if labels else e.family).meet(y, weights) for e in model.experts]
     met = model.with_families([family.standardised(scaling.y_center, scaling.y_scale) for family in families])
     design = make_design(
         met,
@@ -151,7 +167,7 @@ def bind(model: MixtureOfExperts, data: Data) -> Bound:
         _centre(expert.family, scaling.standardise_y(y), weights, raw, data.table.names) for expert, _ in met.blocks
     ]
     parameters = make_parameters(met, design, centres)
-    extras = make_extras(met, data.table.names, parameters, data.scaling.y_scale)
+    extras = make_extras(met, data.table.names, parameters, data.scaling)
     return Bound(model, met, data, design, parameters, extras)
 
 
@@ -159,7 +175,10 @@ def _centre(
     family: Family, y: np.ndarray, weights: np.ndarray, table: np.ndarray, names: Sequence[str]
 ) -> Mapping[str, float]:
     """Return where default priors of intercepts lie: by rates and shares, where rows have exposures or trials."""
-    column = getattr(family, "exposure", None) or family.given.get("trials")
+    if isinstance(family, Joint):
+        each = (_centre(part, y[:, i], weights, table, names) for i, part in enumerate(family.families))
+        return family.prefixed(list(each))
+    column = next(iter(family.exposures.values()), None) or family.given.get("trials")
     if column is None:
         return family.centre(y, weights)
     if column not in names:  # refused with the extras, in their words
@@ -167,16 +186,6 @@ def _centre(
     size = table[:, list(names).index(column)]
     if "trials" in family.given:
         check_trials(y, size)
+    elif not np.all(size > 0):  # likewise
+        return {}
     return family.centre(y / size, weights * size)
-
-
-def _refuse_several(model: MixtureOfExperts) -> None:
-    """Refuse families whose target or parameters are several numbers a row."""
-    for expert, positions in model.blocks:
-        several = expert.family.support in (Support.CLASSES, Support.LEVELS, Support.VECTOR)
-        if several:
-            raise SpecError(
-                f"MixtureOfExperts.experts[{positions[0]}]: expected a family of one number a row, got "
-                f"{expert.family!r}, which is not fitted in this version → use a family for {Support.REAL.value}, "
-                "counts, or two labels"
-            )

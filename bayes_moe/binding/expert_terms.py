@@ -146,7 +146,9 @@ def _expert_free(
     suffix: str,
 ) -> tuple[Free, ...]:
     predicted, scaling = parameter.predicted, design.scaling
-    stretch = scaling.y_scale if parameter.role is Role.LOCATION else 1.0
+    units = np.array([scaling.unit(output) for output in parameter.units])
+    y_center, y_scale = (units[:, i] if parameter.labels else units[0, i] for i in range(2))
+    stretch = y_scale if parameter.role is Role.LOCATION else np.ones(())
     prior = predictor.intercept or parameter.prior.intercept
     loc, scale = _standardised(prior, stretch, np.ones(()))
     if predictor.intercept is None and any(name in centre for name in parameter.columns):
@@ -154,9 +156,9 @@ def _expert_free(
         loc = loc if parameter.labels else loc[0]
         loc = loc @ zero_sum_basis(len(loc)) if parameter.zero_sum else loc
     elif not prior.standardised and parameter.role is Role.LOCATION:
-        loc = loc - scaling.y_center / scaling.y_scale
+        loc = loc - y_center / y_scale
     elif not prior.standardised and parameter.role is Role.LOG_SCALE:
-        loc = loc - np.log(scaling.y_scale)
+        loc = loc - np.log(y_scale)
     lead: tuple[int, ...] = () if predictor.shared else (len(experts),)
     dims: tuple[str, ...] = () if predictor.shared else (f"expert{suffix}",)
     tail: tuple[int, ...] = (len(parameter.labels),) if parameter.labels else ()
@@ -168,14 +170,14 @@ def _expert_free(
     if not term.width:
         return (whole,)
     slopes = predictor.slopes_prior or parameter.prior.slopes
-    loc, scale = _standardised(slopes, stretch, term.basis.slope_units())
-    loc, scale = (np.reshape(v, (*np.shape(v), *(1 for _ in tail))) for v in (loc, scale))
+    slope_units = term.basis.slope_units()
+    loc, scale = _standardised(slopes, stretch, slope_units[:, None] if tail else slope_units)
     shape = (*lead, term.width, *tail)
     inner = (*dims, f"{parameter.name}_feature{suffix}", *names)
     return (whole, Free(f"{predicted}_slopes{suffix}_z", inner, shape, loc, scale, zero_sum))
 
 
-def _standardised(prior: Normal, stretch: float, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _standardised(prior: Normal, stretch: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if prior.standardised:
         return np.asarray(prior.loc, dtype=float), np.asarray(prior.scale, dtype=float)
     return prior.loc * units / stretch, prior.scale * units / stretch

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError, SpecError, nearest
-from ..families import Family, Role
+from ..families import Role
 from ..mixture import MixtureOfExperts
+from ..scaling import Scaling
 from .parameters import Parameters
 
 
@@ -90,13 +91,11 @@ def extra_columns(model: MixtureOfExperts) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for expert, _ in model.blocks:
         found.update(dict.fromkeys(expert.family.given.values()))
-        exposure = getattr(expert.family, "exposure", None)
-        if exposure is not None:
-            found[exposure] = None
+        found.update(dict.fromkeys(expert.family.exposures.values()))
     return tuple(found)
 
 
-def make_extras(model: MixtureOfExperts, names: Sequence[str], parameters: Parameters, y_scale: float) -> Extras:
+def make_extras(model: MixtureOfExperts, names: Sequence[str], parameters: Parameters, scaling: Scaling) -> Extras:
     """Return the columns that enter the densities of ``model`` beside the design.
 
     Raises
@@ -109,26 +108,22 @@ def make_extras(model: MixtureOfExperts, names: Sequence[str], parameters: Param
     for expert, positions in model.blocks:
         for argument, name in expert.family.given.items():
             given[argument] = _column(name, names, f"{type(expert.family).__name__}.{argument}")
-        offsets.extend(_exposures(expert.family, positions, names, parameters))
+        for predicted, name in expert.family.exposures.items():
+            column = _column(name, names, f"{type(expert.family).__name__}.exposure")
+            offsets.extend(_exposures(predicted, column, positions, parameters))
     for term in parameters.terms:
         offset = getattr(term.predictor, "offset", None)
         if offset is not None:
             column = _column(offset, names, f"{type(term.predictor).__name__}.offset")
-            rows = np.concatenate([term.rows(label) for label in range(term.labels)])
-            unit = y_scale if term.parameter.role is Role.LOCATION else 1.0
-            offsets.append(Offset(rows, column, logarithm=False, unit=unit))
+            for label, output in enumerate(term.parameter.units):
+                unit = scaling.unit(output)[1] if term.parameter.role is Role.LOCATION else 1.0
+                offsets.append(Offset(term.rows(label), column, logarithm=False, unit=unit))
     return Extras(tuple(given.items()), tuple(offsets), parameters.rows, tuple(names))
 
 
-def _exposures(
-    family: Family, positions: Sequence[int], names: Sequence[str], parameters: Parameters
-) -> Iterator[Offset]:
-    exposure = getattr(family, "exposure", None)
-    if exposure is None:
-        return
-    column = _column(exposure, names, f"{type(family).__name__}.exposure")
+def _exposures(predicted: str, column: int, positions: Sequence[int], parameters: Parameters) -> Iterator[Offset]:
     for term in parameters.terms:
-        if term.parameter.predicted == "log_mu" and set(term.experts) & set(positions):
+        if term.parameter.predicted == predicted and set(term.experts) & set(positions):
             yield Offset(term.rows(0), column, logarithm=True, unit=1.0)
 
 

@@ -115,7 +115,7 @@ class GeneralDensity:
     def _terms(self) -> tuple[Any, ...]:
         from ..graph.terms import terms_function  # PyTensor: what `import bayes_moe` does not pay
 
-        return tuple(terms_function(group.family) for group in self.groups)
+        return tuple(terms_function(group.family, vector=self.outcomes.y.ndim == 2) for group in self.groups)
 
     # -- log density -------------------------------------------------------------------------------------------
 
@@ -150,7 +150,7 @@ class GeneralDensity:
 
     def compiled(self) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
         # PyTensor's functions keep their arguments in one place: every thread needs its own
-        twin = replace(self, functions=tuple(function.copy() for function in self._terms))
+        twin = replace(self, functions=tuple(function.hurried() for function in self._terms))
         return twin.logp_and_gradient
 
     def hessian(self, q: np.ndarray) -> np.ndarray:

@@ -59,6 +59,13 @@ class Categorical(Family):
         """The logits; before the classes are known, without labels."""
         return (Parameter("logits", "logit", Role.FREE, Linear(), _PRIORS, self.classes or (), zero_sum=True),)
 
+    @property
+    def named(self) -> tuple[str, ...] | None:
+        return self.classes
+
+    def labelled(self, labels: tuple[str, ...]) -> Categorical:
+        return self if self.classes else Categorical(labels)
+
     def meet(self, y: np.ndarray, weights: np.ndarray) -> Categorical:
         way_out = "name all classes: bm.Categorical(classes=...)"
         count = codes(y, "Categorical()", None if self.classes is None else len(self.classes), way_out)

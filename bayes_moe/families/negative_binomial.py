@@ -68,6 +68,10 @@ class NegativeBinomial(Family):
     def parameters(self) -> tuple[Parameter, ...]:
         return _PARAMETERS
 
+    @property
+    def exposures(self) -> Mapping[str, str]:
+        return {} if self.exposure is None else {"log_mu": self.exposure}
+
     def meet(self, y: np.ndarray, weights: np.ndarray) -> NegativeBinomial:
         refuse_not_counts(y, "NegativeBinomial()")
         return self

@@ -59,6 +59,10 @@ class Poisson(Family):
     def parameters(self) -> tuple[Parameter, ...]:
         return _PARAMETERS
 
+    @property
+    def exposures(self) -> Mapping[str, str]:
+        return {} if self.exposure is None else {"log_mu": self.exposure}
+
     def meet(self, y: np.ndarray, weights: np.ndarray) -> Poisson:
         refuse_not_counts(y, "Poisson()")
         return self

@@ -72,6 +72,10 @@ class ZeroInflated(Family):
     def parameters(self) -> tuple[Parameter, ...]:
         return (*self.base.parameters, _ZERO)
 
+    @property
+    def exposures(self) -> Mapping[str, str]:
+        return {} if self.exposure is None else {"log_mu": self.exposure}
+
     def meet(self, y: np.ndarray, weights: np.ndarray) -> ZeroInflated:
         self.base.meet(y, weights)
         return self

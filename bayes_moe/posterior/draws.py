@@ -9,8 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from ..binding.bind import Bound
-from ..binding.describe import gate_coefficients, user_coefficients, user_dims
-from ..binding.parameters import unpack_free
+from ..binding.describe import all_coefficients, user_coefficients, user_dims
 from ..families import Role
 from ..gates import BoundGate
 from .matching import Matching, TreeOrder
@@ -50,7 +49,7 @@ class Draws:
     def coefficients(self) -> np.ndarray:
         """Relabelled coefficients (draws, predictors, P) on the standardised scale."""
         order = self.bound.parameters.gate.row_order(self.permutations)
-        return permute_rows(all_coefficients(self.bound, self.flat), self.permutations, order)
+        return permute_rows(all_coefficients(self.bound.parameters, self.flat), self.permutations, order)
 
     def user(self) -> dict[str, np.ndarray]:
         """Return relabelled parameters in the user's units, (chains, draws, ...)."""
@@ -71,24 +70,6 @@ class Draws:
         return mixture_draws(self.bound, self.coefficients, table)
 
 
-def all_coefficients(bound: Bound, q: np.ndarray) -> np.ndarray:
-    """Return coefficients (draws, predictors, P) from unconstrained vectors (draws, size), all draws at once."""
-    parameters = bound.parameters
-    flat = np.zeros((len(q), parameters.rows * parameters.width))
-    targets, sources, factors = parameters.links
-    if parameters.copied:
-        flat[:, targets] = q[:, sources]
-    else:
-        for target, source, factor in zip(targets, sources, factors, strict=True):
-            flat[:, target] += factor * q[:, source]
-    out = flat.reshape(len(q), parameters.rows, parameters.width)
-    gate = parameters.gate
-    if gate.free:
-        values = {free.name: unpack_free(free, q[:, parameters.slices[free.value_name]]) for free in gate.free}
-        out[:, : parameters.gate_rows, parameters.gate_positions] = gate_coefficients(gate, values)
-    return out
-
-
 def permute_rows(coefficients: np.ndarray, permutations: np.ndarray, gate: np.ndarray) -> np.ndarray:
     """Return coefficients (draws, predictors, P) with the experts of every draw in their new order.
 
@@ -105,13 +86,12 @@ def mixture_draws(bound: Bound, coefficients: np.ndarray, table: np.ndarray) -> 
     parameters, scaling = bound.parameters, bound.design.scaling
     design = bound.design.matrix(table)
     added, given = bound.extras.added(table), bound.extras.arguments(table)
-    families = [
-        group.family.standardised(-scaling.y_center / scaling.y_scale, 1.0 / scaling.y_scale) for group in bound.groups
-    ]
+    center, scale = np.asarray(scaling.y_center), np.asarray(scaling.y_scale)
+    families = [group.family.standardised(-center / scale, 1.0 / scale) for group in bound.groups]
     which = np.empty(parameters.experts)
     for position, group in enumerate(bound.groups):
         which[group.experts] = position
-    alone = families[0] if len(families) == 1 else None
+    alone = families[0] if len(families) == 1 and families[0].predicted else None
 
     def components(rows: slice, draws: slice) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
         eta = design[rows] @ coefficients[draws].transpose(0, 2, 1)
@@ -125,7 +105,14 @@ def mixture_draws(bound: Bound, coefficients: np.ndarray, table: np.ndarray) -> 
         values[WHICH] = which[None, None, :]
         return log_gate, values | {slot(i): predicted for i, predicted in enumerate(slots)}
 
-    return MixtureDraws(len(design), len(coefficients), parameters.experts, components, alone or Mixed(families))
+    return MixtureDraws(
+        len(design),
+        len(coefficients),
+        parameters.experts,
+        components,
+        alone or Mixed(families),
+        outputs=len(bound.data.outputs) or None,
+    )
 
 
 def _log_gate(gate: BoundGate, eta: np.ndarray) -> np.ndarray:
@@ -140,13 +127,13 @@ def _in_units(bound: Bound, eta: np.ndarray) -> list[np.ndarray]:
     slots = max(len(group.rows) for group in bound.groups)
     out = [np.zeros((*eta.shape[:2], parameters.experts)) for _ in range(slots)]
     for group in bound.groups:
-        roles = [parameter.role for parameter in group.family.parameters for _ in parameter.columns]
-        for into, rows, role in zip(out, group.rows, roles, strict=False):
+        units = [(p.role, *scaling.unit(output)) for p in group.family.parameters for output in p.units]
+        for into, rows, (role, center, scale) in zip(out, group.rows, units, strict=False):
             predicted = eta[:, :, rows]
             if role is Role.LOCATION:
-                predicted = scaling.y_center + scaling.y_scale * predicted
+                predicted = center + scale * predicted
             elif role is Role.LOG_SCALE:
-                predicted = predicted + np.log(scaling.y_scale)
+                predicted = predicted + np.log(scale)
             into[:, :, group.experts] = predicted
     return out
 
@@ -185,7 +172,7 @@ def label_draws(bound: Bound, q: np.ndarray, mode: np.ndarray | None) -> Labels:
         return Labels(permutations, 1.0, 0.0, ambiguous=False)
     pivot = bound.density.responsibilities(q[0] if mode is None else mode)
     rows, weights = choose_rows(pivot, weights=bound.density.weights, limit=_LABEL_ROWS)
-    coefficients = all_coefficients(bound, q)
+    coefficients = all_coefficients(bound.parameters, q)
     if bound.parameters.gate.tree is not None:
         kinds = {position: kind for kind, (_, positions) in enumerate(bound.model.blocks) for position in positions}
         order = TreeOrder(bound.parameters.gate.tree, [kinds[expert] for expert in range(experts)])

@@ -13,11 +13,12 @@ import xarray as xr
 from ..binding.bind import Bound
 from ..data import Data
 from ..errors import NotFittedError
+from ..families import Support
 from ..inference.outcome import Outcome
-from ..inference.settings import Seed, generator, settle_seed
+from ..inference.settings import Seed
 from ..mixture import MixtureOfExperts
 from ..newdata import read_new, read_target
-from . import mixtures, quantiles, sampling, scores, tables
+from . import mixtures, predictions, scores, tables
 from .draws import Draws, Labels
 from .mixtures import MixtureDraws
 from .saving import save
@@ -115,60 +116,69 @@ class Fit:
     # -- predictions -------------------------------------------------------------------------------------------
 
     def predict(self, X: Any, *, gate_X: Any = None, hard: bool = False) -> xr.DataArray:
-        """Return the predictive mean (obs,), or with ``hard=True`` the mean of the most probable expert."""
-        mixture = self._mixture(X, gate_X)
-        return _rows(mixtures.hard_mean(mixture) if hard else mixtures.predictive_mean(mixture), "mean")
+        """Return the predictive mean (obs,) or (obs, output); of labels, the most probable one.
+
+        With ``hard=True`` the most probable expert's alone.
+        """
+        return predictions.mean(self._mixture(X, gate_X), self.data, hard=hard)
+
+    def predict_proba(self, X: Any, *, gate_X: Any = None, hard: bool = False) -> xr.DataArray:
+        """Return the probability of every label (obs, class), or with ``hard=True`` the most probable expert's."""
+        return predictions.probabilities(self._mixture(X, gate_X), self.data, hard=hard)
 
     def variance(self, X: Any, *, gate_X: Any = None) -> xr.DataArray:
-        """Return the predictive variance (obs,): within experts, between experts, between draws."""
-        return _rows(mixtures.predictive_variance(self._mixture(X, gate_X)), "variance")
+        """Return the predictive variance (obs,) or (obs, output): within experts, between experts, between draws."""
+        return predictions.variance(self._mixture(X, gate_X), self.data, self._support)
 
     def quantile(self, X: Any, q: float | Sequence[float], *, gate_X: Any = None) -> xr.DataArray:
-        """Return quantiles (obs, quantile) of the averaged distribution; (obs,) for a single level."""
-        values = quantiles.quantile(self._mixture(X, gate_X), np.atleast_1d(q))
-        if np.ndim(q) == 0:
-            return _rows(values[:, 0], "quantile")
-        return xr.DataArray(values, dims=("obs", "quantile"), coords={"quantile": np.asarray(q, dtype=float)})
+        """Return quantiles (obs, quantile) of the averaged distribution; (obs,) for a single level.
+
+        Of several outputs, each by itself: (obs, output, quantile).
+        """
+        return predictions.quantile(self._mixture(X, gate_X), self.data, self._support, q)
 
     def interval(self, X: Any, prob: float = 0.9, *, gate_X: Any = None) -> xr.DataArray:
-        """Return the equal-tailed predictive interval (obs, bound) that holds ``prob``."""
-        values = quantiles.interval(self._mixture(X, gate_X), prob)
-        return xr.DataArray(values, dims=("obs", "bound"), coords={"bound": ["lower", "upper"]}, attrs={"prob": prob})
+        """Return the equal-tailed predictive interval (obs, bound) that holds ``prob``, of each output by itself."""
+        return predictions.interval(self._mixture(X, gate_X), self.data, self._support, prob)
 
     def log_density(self, X: Any, y: Any, *, gate_X: Any = None) -> xr.DataArray:
         """Return the log of the averaged density at y (obs,), in nats per unit of y."""
         mixture = self._mixture(X, gate_X)
-        return _rows(mixtures.log_density(mixture, read_target(y, mixture.rows)), "log_density")
+        return _rows(mixtures.log_density(mixture, self._target(y, mixture)), "log_density")
 
     def cdf(self, X: Any, y: Any, *, gate_X: Any = None) -> xr.DataArray:
-        """Return the averaged P(Y <= y) (obs,)."""
+        """Return the averaged P(Y <= y) (obs,), of each output by itself (obs, output)."""
         mixture = self._mixture(X, gate_X)
-        return _rows(mixtures.cdf(mixture, read_target(y, mixture.rows)), "cdf")
+        return predictions.cdf(mixture, self.data, self._support, self._target(y, mixture))
 
     def sample(self, X: Any, draws: int | None = None, seed: Seed = None, *, gate_X: Any = None) -> xr.DataArray:
         """Return posterior predictive draws (sample, obs); by default one per posterior draw, 1000 for a point fit."""
         tables.check_sample(draws, seed)
-        mixture = self._mixture(X, gate_X)
-        size = draws if draws is not None else (1000 if mixture.draws == 1 else mixture.draws)
-        values = sampling.sample(mixture, size, generator(settle_seed(seed), 9))
-        return xr.DataArray(values, dims=("sample", "obs"), name="y")
+        return predictions.sample(self._mixture(X, gate_X), self.data, draws, seed)
 
     def gate(self, X: Any, *, gate_X: Any = None) -> xr.DataArray:
         """Return gate probabilities (obs, expert)."""
         return _by_expert(mixtures.gate_probabilities(self._mixture(X, gate_X)), "gate")
 
     def expert_means(self, X: Any, *, gate_X: Any = None) -> xr.DataArray:
-        """Return the experts' means (obs, expert)."""
-        return _by_expert(mixtures.expert_means(self._mixture(X, gate_X)), "expert_mean")
+        """Return the experts' means (obs, expert) or (obs, output, expert)."""
+        return predictions.expert_means(self._mixture(X, gate_X), self.data, self._support)
 
     def responsibilities(self, X: Any, y: Any, *, gate_X: Any = None) -> xr.DataArray:
         """Return p(expert | x, y) (obs, expert): ``E[g_k f_k] / Σ_j E[g_j f_j]``."""
         mixture = self._mixture(X, gate_X)
-        return _by_expert(mixtures.responsibilities(mixture, read_target(y, mixture.rows)), "responsibility")
+        return _by_expert(mixtures.responsibilities(mixture, self._target(y, mixture)), "responsibility")
 
     def _mixture(self, X: Any, gate_X: Any) -> MixtureDraws:
         table = read_new(X, self.data.table, gate_X=gate_X, gate_columns=self.data.gate_columns)
         return self.draws.mixture(table)
+
+    def _target(self, y: Any, mixture: MixtureDraws) -> np.ndarray:
+        return read_target(y, mixture.rows, self.data.classes, self.data.outputs)
+
+    @property
+    def _support(self) -> Support:
+        return self.model.experts[0].family.support
 
     # -- tables ------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -27,7 +28,7 @@ def make_tree(bound: Bound, outcome: Outcome, draws: Draws, labels: Labels) -> x
     """
     groups = {
         "posterior": posterior_group(bound, draws),
-        "observed_data": xr.Dataset({"y": ("obs", bound.data.y)}, coords={"obs": bound.data.rows}),
+        "observed_data": _observed_group(bound),
         "constant_data": _constant_group(bound),
         "unconstrained": _unconstrained_group(bound, draws),
         "labels": _labels_group(labels, outcome.draws.shape[:2]),
@@ -67,6 +68,13 @@ def log_likelihood_group(bound: Bound, draws: Draws) -> xr.Dataset:
             "obs": bound.data.rows,
         },
     )
+
+
+def _observed_group(bound: Bound) -> xr.Dataset:
+    data = bound.data
+    coords: dict[str, Any] = {"obs": data.rows} | ({"output": list(data.outputs)} if data.outputs else {})
+    attrs = {"classes": [str(label) for label in data.classes]} if data.classes else {}
+    return xr.Dataset({"y": (("obs", "output") if data.outputs else ("obs",), data.y, attrs)}, coords=coords)
 
 
 def _constant_group(bound: Bound) -> xr.Dataset:

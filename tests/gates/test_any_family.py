@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import bayes_moe as bm
-from bayes_moe.graph.terms import PLAIN
+from bayes_moe.graph.graded import PLAIN
 
 GATES = {
     "tree": bm.TreeGate(((1, 1), 1)),
