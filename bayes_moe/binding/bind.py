@@ -99,7 +99,9 @@ class Bound:
             return MixtureDensity(self.design, self.parameters, table, y, weights)
         extras = self.extras
         outcomes = Outcomes(y, weights, extras.arguments(raw), extras.added(raw), self.design.scaling.log_unit)
-        return GeneralDensity(self.design, self.parameters, self.groups, table, outcomes)
+        return GeneralDensity(
+            self.design, self.parameters, self.groups, table, outcomes, alike=len(self.model.blocks) == 1
+        )
 
     @property
     def _has_kernels(self) -> bool:

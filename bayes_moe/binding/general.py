@@ -15,6 +15,7 @@ import numpy as np
 
 from ..families import Role
 from ..log_density import Expectation, Funnel, Scene
+from .arranging import arranged
 from .chunks import Chunk, Group, pulled, row_curvature
 from .describe import user_coefficients
 from .design import Design
@@ -42,6 +43,8 @@ class GeneralDensity:
         Design matrix (n, P) of the training rows.
     outcomes
         Target, weights and further columns of the same rows.
+    alike
+        Whether all experts are equal as specifications, so that labels to start from may be put into any order.
     """
 
     design: Design
@@ -49,6 +52,7 @@ class GeneralDensity:
     groups: tuple[Group, ...]
     table: np.ndarray
     outcomes: Outcomes
+    alike: bool = False
     functions: tuple[Any, ...] = field(default=(), repr=False)
 
     @property
@@ -252,6 +256,9 @@ class GeneralDensity:
         return value - self.outcomes.log_unit, np.concatenate([r for _, r in given_x])
 
     def fit_labels(self, responsibilities: np.ndarray) -> np.ndarray:
+        if self.alike:
+            columns = self.table[:, self.parameters.gate_positions]
+            responsibilities = arranged(self.parameters, columns, self.weights, responsibilities)
         now = self._sums(self.parameters.prior_loc.copy(), responsibilities)
         for _ in range(_LABEL_ROUNDS):
             damping = 1.0

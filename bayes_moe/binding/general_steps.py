@@ -71,19 +71,9 @@ class Sums:
                         if b > a:
                             self.bends[expert][b * width : (b + 1) * width, a * width : (a + 1) * width] += square
         if self.gate:
-            self._add_gate(chunk, mass, gate)
-
-    def _add_gate(self, chunk: Chunk, mass: np.ndarray, gate: BoundGate) -> None:
-        columns = chunk.gate_table
-        w = columns.shape[1]
-        for sums, bend in zip(self.gate, gate.bends(chunk.eta[:, : gate.predictors], mass), strict=True):
-            size = bend.shape[1]
-            for a in range(size):
-                for b in range(a, size):
-                    square = (columns * bend[:, a, b, None]).T @ columns
-                    sums[a * w : (a + 1) * w, b * w : (b + 1) * w] += square
-                    if b > a:
-                        sums[b * w : (b + 1) * w, a * w : (a + 1) * w] += square
+            eta = chunk.eta[:, : gate.predictors]
+            for sums, square in zip(self.gate, gate_bends(gate, chunk.gate_table, eta, mass), strict=True):
+                sums += square
 
 
 def maximise(parameters: Parameters, q: np.ndarray, sums: Sums, *, damping: float) -> np.ndarray:
@@ -102,7 +92,9 @@ def maximise(parameters: Parameters, q: np.ndarray, sums: Sums, *, damping: floa
                 curvature -= matrix.T @ sums.bends[expert] @ matrix
             out[places] += damping * _shortened(parameters, places, _ascent(curvature, slope[places]))
         if best is None and parameters.gate_start < parameters.size:
-            out[parameters.gate_start :] += damping * _gate_step(parameters, q, sums)
+            scores = sums.scores[: parameters.gate_rows, parameters.gate_positions]
+            inner = q[parameters.gate_start :]
+            out[parameters.gate_start :] += damping * gate_step(parameters.gate, inner, scores, sums.gate)
     return settle(parameters, out)
 
 
@@ -132,13 +124,32 @@ def _shortened(parameters: Parameters, places: np.ndarray, step: np.ndarray) -> 
     return step / max(longest, 1.0)
 
 
-def _gate_step(parameters: Parameters, q: np.ndarray, sums: Sums) -> np.ndarray:
-    """Return the Newton step of the gate's values, block by block, its scale at rest."""
-    gate, inner = parameters.gate, q[parameters.gate_start :]
+def gate_bends(gate: BoundGate, columns: np.ndarray, eta: np.ndarray, mass: np.ndarray) -> list[np.ndarray]:
+    """Return, block by block, the Hessian (b W, b W) of the expected log weights in the gate's coefficients.
+
+    ``columns`` (n, W) are the gate's, ``eta`` (n, G) its linear predictors, ``mass`` (n, K) weighted responsibilities.
+    """
+    out, w = [], columns.shape[1]
+    for bend in gate.bends(eta, mass):
+        size = bend.shape[1]
+        sums = np.empty((size * w, size * w))
+        for a in range(size):
+            for b in range(a, size):
+                square = (columns * bend[:, a, b, None]).T @ columns
+                sums[a * w : (a + 1) * w, b * w : (b + 1) * w] = square
+                sums[b * w : (b + 1) * w, a * w : (a + 1) * w] = square
+        out.append(sums)
+    return out
+
+
+def gate_step(gate: BoundGate, inner: np.ndarray, scores: np.ndarray, bends: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the Newton step of the gate's values, block by block, its scale at rest.
+
+    ``scores`` (G, W) is the gradient of the expected log weights in the gate's coefficients, ``bends`` its Hessian.
+    """
     jacobian = gate.jacobian(inner)
-    scores = sums.scores[: gate.predictors, parameters.gate_positions]
     out = np.zeros(len(inner))
-    for block, bend in zip(gate.blocks, sums.gate, strict=True):
+    for block, bend in zip(gate.blocks, bends, strict=True):
         own, values = jacobian[block.rows][:, :, block.values].reshape(len(bend), -1), inner[block.values]
         matrix = np.eye(len(values)) - own.T @ bend @ own
         step = np.linalg.solve(matrix, own.T @ scores[block.rows].ravel() - values)

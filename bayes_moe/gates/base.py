@@ -218,6 +218,15 @@ class BoundGate(ABC):
         """The tree whose equal branches may be exchanged without changing the model; None: any equal experts may."""
         return None
 
+    def orders(self, features: np.ndarray, mass: np.ndarray) -> list[np.ndarray]:
+        """Return orders (K,) of clusters of rows that may suit the gate better than the one they have.
+
+        None where all orders are the same to it. ``features`` (n, p) is what the gate sees, ``mass`` (n, K) how much
+        of a row belongs to a cluster; expert k takes cluster ``order[k]``.
+        """
+        del features, mass
+        return []
+
     def row_order(self, permutations: np.ndarray) -> np.ndarray:
         """Return which linear predictor stands in each place (draws, G) once experts are renamed.
 

@@ -11,9 +11,13 @@ import numpy as np
 
 from ..predictors import Linear
 from ..predictors.base import Basis, Predictor
+from .arranging import arrangements
 from .base import Block, BoundGate, Free, Gate
 from .branching import Branching
 from .scaled import BoundScaled, check_predictor, read_spread
+
+_ORDERS = 4
+"""Orders of a start's clusters that are tried."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,13 @@ class BoundSticks(BoundScaled):
     @property
     def tree(self) -> Branching:
         return Branching("root", tuple(range(self.experts)), ordered=True)
+
+    def orders(self, features: np.ndarray, mass: np.ndarray) -> list[np.ndarray]:
+        # every choice is a node of two: an expert, and all later ones
+        chain: Branching | int = self.experts - 1
+        for expert in range(self.experts - 2, -1, -1):
+            chain = Branching(f"stick {expert}", (expert, chain))
+        return arrangements(chain, features, mass, _ORDERS) if isinstance(chain, Branching) else []
 
     def row_order(self, permutations: np.ndarray) -> np.ndarray:
         return np.tile(np.arange(self.predictors), (len(permutations), 1))

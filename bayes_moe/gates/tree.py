@@ -12,9 +12,13 @@ import numpy as np
 from ..errors import SpecError
 from ..predictors import Linear
 from ..predictors.base import Basis, Predictor
+from .arranging import arrangements
 from .base import Block, BoundGate, Free, Gate, zero_sum_basis
 from .branching import Branch, Branching, leaves_of, read_branches
 from .scaled import BoundScaled, check_predictor, read_spread
+
+_ORDERS = 4
+"""Orders of a start's clusters that are tried."""
 
 
 @dataclass(frozen=True)
@@ -261,6 +265,9 @@ class BoundTree(BoundScaled):
         return out
 
     # -- labels ------------------------------------------------------------------------------------------------
+
+    def orders(self, features: np.ndarray, mass: np.ndarray) -> list[np.ndarray]:
+        return arrangements(self.root, features, mass, _ORDERS) if len(self.root.nodes) > 1 else []
 
     def row_order(self, permutations: np.ndarray) -> np.ndarray:
         depth = self.reach.cumsum(axis=0) - 1.0  # of a branch on the path to an expert: it follows the one above it
