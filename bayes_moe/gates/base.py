@@ -234,6 +234,11 @@ class BoundGate(ABC):
         """
         return permutations
 
+    def permuted(self, values: np.ndarray, permutations: np.ndarray) -> np.ndarray:
+        """Return what belongs to its linear predictors, (draws, G, ...), once experts are renamed."""
+        order = self.row_order(permutations)
+        return np.take_along_axis(values, order.reshape(order.shape + (1,) * (values.ndim - 2)), axis=1)
+
     def steepest(self, slopes: np.ndarray) -> float:
         """Return by how much the log odds of two choices change at most, from slopes (G, p), per unit of a column."""
         return float((slopes.max(axis=0) - slopes.min(axis=0)).max())

@@ -33,8 +33,9 @@ class StickBreakingGate(Gate):
     :math:`\sqrt{1+s^2}/1.8`.
 
     The order of the experts is part of the model: the first has a border of its own, the last only what the others
-    leave. Experts cannot be exchanged even where they are equal as specifications, labels are not undone, and
-    another order is another model (of which EM's search over starts finds the best).
+    leave. Experts keep their places even where they are equal as specifications, and another order is another model
+    (of which EM's search over starts finds the best). Only the last two, which share the last border, are mirror
+    images of each other: where they are equal, their labels are settled like those of any equal experts.
 
     Parameters
     ----------
@@ -156,17 +157,24 @@ class BoundSticks(BoundScaled):
 
     @property
     def tree(self) -> Branching:
-        return Branching("root", tuple(range(self.experts)), ordered=True)
+        # every choice is a node of two: an expert, and all later ones; the last is one between equals
+        last = self.experts - 1
+        chain = Branching(f"stick {last - 1}", (last - 1, last)) if last else Branching("stick 0", (0,))
+        for expert in range(last - 2, -1, -1):
+            chain = Branching(f"stick {expert}", (expert, chain), ordered=True)
+        return chain
 
     def orders(self, features: np.ndarray, mass: np.ndarray) -> list[np.ndarray]:
-        # every choice is a node of two: an expert, and all later ones
-        chain: Branching | int = self.experts - 1
-        for expert in range(self.experts - 2, -1, -1):
-            chain = Branching(f"stick {expert}", (expert, chain))
-        return arrangements(chain, features, mass, _ORDERS) if isinstance(chain, Branching) else []
+        return arrangements(self.tree, features, mass, _ORDERS) if self.experts > 1 else []
 
     def row_order(self, permutations: np.ndarray) -> np.ndarray:
         return np.tile(np.arange(self.predictors), (len(permutations), 1))
+
+    def permuted(self, values: np.ndarray, permutations: np.ndarray) -> np.ndarray:
+        out = values.copy()
+        exchanged = permutations[:, -1] != self.experts - 1
+        out[exchanged, -1:] *= -1.0  # the log odds of the last two turn round
+        return out
 
     def steepest(self, slopes: np.ndarray) -> float:
         return float(np.abs(slopes).max())

@@ -15,7 +15,7 @@ from ..gates import BoundGate
 from .matching import Matching, TreeOrder
 from .mixed import WHICH, Mixed, slot
 from .mixtures import MixtureDraws
-from .relabel import Relabelling, choose_rows, relabel
+from .relabel import Relabelling, choose_rows, permuted, relabel
 
 _CHUNK = 4_000_000
 _HELD = 8_000_000  # responsibilities that are computed once and kept, 64 MB, instead of once a pass
@@ -48,20 +48,21 @@ class Draws:
     @cached_property
     def coefficients(self) -> np.ndarray:
         """Relabelled coefficients (draws, predictors, P) on the standardised scale."""
-        order = self.bound.parameters.gate.row_order(self.permutations)
-        return permute_rows(all_coefficients(self.bound.parameters, self.flat), self.permutations, order)
+        parameters = self.bound.parameters
+        return permute_rows(all_coefficients(parameters, self.flat), self.permutations, parameters.gate)
 
     def user(self) -> dict[str, np.ndarray]:
         """Return relabelled parameters in the user's units, (chains, draws, ...)."""
         parameters = self.bound.parameters
         raw = user_coefficients(parameters, self.bound.design, self.flat)
         dims, lead = user_dims(parameters), self.q.shape[:2]
-        orders = {parameters.gate.dim: parameters.gate.row_order(self.permutations), "expert": self.permutations}
         out = {}
         for name, values in raw.items():
-            order = orders.get(dims[name][0]) if dims[name] else None
-            if order is not None:
-                values = np.take_along_axis(values, order.reshape(order.shape + (1,) * (values.ndim - 2)), axis=1)
+            first = dims[name][0] if dims[name] else None
+            if first == "expert":
+                values = permuted(values, self.permutations)
+            elif first == parameters.gate.dim:
+                values = parameters.gate.permuted(values, self.permutations)
             out[name] = values.reshape(lead + values.shape[1:])
         return out
 
@@ -70,15 +71,13 @@ class Draws:
         return mixture_draws(self.bound, self.coefficients, table)
 
 
-def permute_rows(coefficients: np.ndarray, permutations: np.ndarray, gate: np.ndarray) -> np.ndarray:
-    """Return coefficients (draws, predictors, P) with the experts of every draw in their new order.
-
-    ``gate`` (draws, G) is the order of the gate's rows, which stand first.
-    """
-    experts = permutations.shape[1]
-    starts = range(gate.shape[1], coefficients.shape[1], experts)
-    index = np.concatenate([gate, *(start + permutations for start in starts)], axis=1)
-    return np.asarray(np.take_along_axis(coefficients, index[:, :, None], axis=1))
+def permute_rows(coefficients: np.ndarray, permutations: np.ndarray, gate: BoundGate) -> np.ndarray:
+    """Return coefficients (draws, predictors, P) with the experts of every draw in their new order."""
+    ahead, experts = gate.predictors, permutations.shape[1]
+    starts = range(ahead, coefficients.shape[1], experts)
+    pieces = [gate.permuted(coefficients[:, :ahead], permutations)]
+    pieces += [permuted(coefficients[:, start : start + experts], permutations) for start in starts]
+    return np.concatenate(pieces, axis=1)
 
 
 def mixture_draws(bound: Bound, coefficients: np.ndarray, table: np.ndarray) -> MixtureDraws:
