@@ -48,7 +48,7 @@ from .inference.nuts import NUTS
 from .mixture import MixtureOfExperts
 from .posterior.compare import compare
 from .posterior.fit import Fit
-from .predictors import Constant, Linear, Polynomial
+from .predictors import RBF, Constant, Linear, Polynomial, Spline
 from .presets import hierarchical_moe, nearly_flat
 from .scaling import Scaling
 from .storage import load
@@ -59,6 +59,7 @@ __all__ = [
     "ADVI",
     "EM",
     "NUTS",
+    "RBF",
     "BayesMoEError",
     "Bernoulli",
     "Beta",
@@ -97,6 +98,7 @@ __all__ = [
     "SkewNormal",
     "SoftmaxGate",
     "SpecError",
+    "Spline",
     "StickBreakingGate",
     "StudentT",
     "TreeGate",

@@ -46,6 +46,8 @@ SPECIFICATIONS: Mapping[str, Record] = {
     "Constant": record(predictors.Constant),
     "Linear": record(predictors.Linear),
     "Polynomial": record(predictors.Polynomial),
+    "RBF": record(predictors.RBF),
+    "Spline": record(predictors.Spline),
     "SoftmaxGate": record(gates.SoftmaxGate),
     "EqualGate": record(gates.EqualGate),
     "GaussianGate": record(gates.GaussianGate),

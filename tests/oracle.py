@@ -14,10 +14,12 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.interpolate import BSpline
 from scipy.special import log_softmax, logsumexp, softmax
 from scipy.stats import invwishart, multivariate_normal, norm, uniform
 
 from bayes_moe import (
+    RBF,
     Constant,
     EqualGate,
     GaussianGate,
@@ -25,6 +27,7 @@ from bayes_moe import (
     MixtureOfExperts,
     Polynomial,
     SoftmaxGate,
+    Spline,
     StickBreakingGate,
     TreeGate,
     priors,
@@ -180,6 +183,7 @@ class Oracle:
         for expert in self.model.experts:
             taken = (getattr(expert.family, "exposure", None), getattr(expert.family, "trials", None))
             claimed |= {self._position(column) for column in taken if column is not None}
+        claimed |= {self._position(p.offset) for p in predictors if p.offset is not None}
         self.free = [j for j in range(own) if j not in claimed]
         appended = [j for j in range(own, len(self.names)) if j not in claimed]
         self.gate_free = list(range(own, len(self.names))) if len(self.names) > own else self.free
@@ -202,6 +206,11 @@ class Oracle:
         chosen = [self.columns[j] for j in asked if self.columns[j] is not None]
         if isinstance(predictor, Linear):
             return chosen
+        if isinstance(predictor, Spline | RBF):
+            if isinstance(predictor, Spline):
+                return [(spline, 1.0) for column, _ in chosen for spline in self._splines(predictor, column)]
+            bumps = self._bumps(predictor, [j for j in asked if self.columns[j] is not None])
+            return [((b - m) / s, s) for b, (m, s) in ((b, self._moments(b)) for b in bumps)]
         assert isinstance(predictor, Polynomial)
         out = []
         for power in range(1, predictor.degree + 1):
@@ -210,6 +219,65 @@ class Oracle:
                 mean, spread = (0.0, 1.0) if power == 1 else self._moments(values)
                 out.append(((values - mean) / spread, 1.0))
         return out
+
+    def _splines(self, predictor: Spline, column: np.ndarray) -> list[np.ndarray]:
+        """Return SciPy's B-splines, as straight lines beyond the knots, times an isometry onto zero-sum values."""
+        counted = self.weights > 0
+        mass: dict[float, float] = {}
+        for value, weight in zip(column[counted], self.weights[counted], strict=True):
+            mass[float(value)] = mass.get(float(value), 0.0) + float(weight)
+        values, total = sorted(mass), math.fsum(mass.values())
+        middle = [
+            (math.fsum(mass[v] for v in values[:i]) + 0.5 * mass[value]) / total for i, value in enumerate(values)
+        ]
+        inner = predictor.df - predictor.degree
+        knots = [float(np.interp((i + 1) / (inner + 1), middle, values)) for i in range(inner)]
+        edge = predictor.degree + 1
+        full = np.array([values[0]] * edge + knots + [values[-1]] * edge)
+        inside = np.clip(column, values[0], values[-1])
+        out = []
+        for unit in np.eye(predictor.df):
+            spline = BSpline(full, np.array(zero_sum(unit)), predictor.degree)
+            values = spline(inside) + spline.derivative()(inside) * (column - inside)
+            out.append((values, *self._moments(values)))
+        spread = math.sqrt(math.fsum(s * s for _, _, s in out) / len(out))
+        return [(values - mean) / spread for values, mean, _ in out]
+
+    def _bumps(self, predictor: RBF, chosen: list[int]) -> list[np.ndarray]:
+        """Return Gaussian bumps at given places, or at those of k-means from the greedy start."""
+        used = [self.columns[j] for j in chosen]
+        points = np.column_stack([column for column, _ in used])  # type: ignore[misc]
+        if isinstance(predictor.centres, int):
+            rows = [i for i, weight in enumerate(self.weights) if weight > 0]
+            share = {i: float(self.weights[i]) / math.fsum(self.weights) for i in rows}
+            first: list[int] = []
+            for _ in range(predictor.centres):
+                first.append(min(rows, key=lambda row: self._inertia(points, share, [*first, row])))
+            centres = [points[i] for i in first]
+            for _ in range(100):
+                near = {i: int(np.argmin([np.sum((points[i] - c) ** 2) for c in centres])) for i in rows}
+                centres = [
+                    np.average(
+                        [points[i] for i in rows if near[i] == m],
+                        axis=0,
+                        weights=[share[i] for i in rows if near[i] == m],
+                    )
+                    for m in range(len(centres))
+                ]
+            centres.sort(key=tuple)
+        else:
+            means = [self._moments(self.raw[:, j])[0] for j in chosen]
+            units = [unit for _, unit in used]  # type: ignore[misc]
+            centres = [(np.array(c) - means) / units for c in predictor.centres]
+        apart = [min([math.dist(a, b) for b in centres if b is not a], default=1.0) for a in centres]
+        width = predictor.width or math.sqrt(math.fsum(d * d for d in apart) / len(apart))
+        return [np.exp(-0.5 * np.sum(((points - c) / width) ** 2, axis=1)) for c in centres]
+
+    @staticmethod
+    def _inertia(points: np.ndarray, share: Mapping[int, float], chosen: list[int]) -> float:
+        return math.fsum(
+            weight * min(float(np.sum((points[i] - points[c]) ** 2)) for c in chosen) for i, weight in share.items()
+        )
 
     # -- log posterior -----------------------------------------------------------------------------------------
 
@@ -271,14 +339,19 @@ class Oracle:
             name = f"{part.word}{suffix}_z" if alone else f"{part.word}_intercept{suffix}_z"
             labels = len(part.columns)
             inner = labels - 1 if part.zero_sum else labels
-            count = 1 if predictor.shared else len(positions)
+            whole = predictor.shared is True
+            count = 1 if whole else len(positions)
+            tied = self._tied(predictor)
+            own = [j for j in range(len(basis)) if not tied[j]]
             intercepts = left.pop(name + shown)
-            slopes = left.pop(f"{part.word}_slopes{suffix}_z{shown}") if basis else np.zeros((count, 0, inner))
-            lead = () if predictor.shared else (count,)
-            tail = (inner,) if part.labels else ()
+            own_slopes = left.pop(f"{part.word}_slopes{suffix}_z{shown}") if own else np.zeros(0)
+            pooled = left.pop(f"{part.word}_slopes_shared{suffix}_z{shown}") if any(tied) else np.zeros(0)
+            lead, tail = () if whole else (count,), (inner,) if part.labels else ()
             assert intercepts.shape == (*lead, *tail)
-            assert slopes.size == count * len(basis) * inner
-            intercepts, slopes = intercepts.reshape(count, inner), slopes.reshape(count, len(basis), inner)
+            assert not own or own_slopes.shape == (*lead, len(own), *tail)
+            intercepts, slopes = intercepts.reshape(count, inner), np.empty((count, len(basis), inner))
+            slopes[:, own] = own_slopes.reshape(count, len(own), inner)
+            slopes[:, np.flatnonzero(tied)] = pooled.reshape(-1, inner)
             self._collect(expert.family, part, predictor, basis, intercepts, slopes, log_priors)
             if part.zero_sum:
                 intercepts = np.array([zero_sum(row) for row in intercepts])
@@ -286,12 +359,15 @@ class Oracle:
             for label, column in enumerate(part.columns):
                 eta = np.empty((len(self.y), len(positions)))
                 for order in range(len(positions)):
-                    a, b = (values[0 if predictor.shared else order] for values in (intercepts, slopes))
+                    a, b = (values[0 if whole else order] for values in (intercepts, slopes))
                     for i in range(len(self.y)):
                         eta[i, order] = math.fsum(
                             [a[label], *(b[j][label] * values[i] for j, (values, _) in enumerate(basis))]
                         )
                 out[column] = self._in_units(part, label, eta)
+                if predictor.offset is not None:
+                    added = self.raw[:, self._position(predictor.offset)]
+                    out[column] += (added - self._moments(added)[0])[:, None]
         return out
 
     def _unit_of(self, part: Anatomy, label: int) -> tuple[float, float]:
@@ -314,11 +390,25 @@ class Oracle:
         log_priors: list[Prior],
     ) -> None:
         slope_prior = None if isinstance(predictor, Constant) else predictor.slopes
-        for a, b in zip(intercepts, slopes, strict=True):
+        tied = self._tied(predictor)
+        for order, (a, b) in enumerate(zip(intercepts, slopes, strict=True)):
             for label in range(len(a)):
                 log_priors.append(self._intercept_prior(family, part, label, predictor.intercept, a[label]))
-                for values, (_, unit) in zip(b, basis, strict=True):
-                    log_priors.append(self._slope_prior(part, label, slope_prior, values[label], unit))
+                for j, (values, (_, unit)) in enumerate(zip(b, basis, strict=True)):
+                    if order == 0 or not tied[j]:
+                        log_priors.append(self._slope_prior(part, label, slope_prior, values[label], unit))
+
+    def _tied(self, predictor: Any) -> list[bool]:
+        """Return for every column of a predictor of experts whether its slope is one for all of them."""
+        basis = self.basis(predictor, self.free)
+        if isinstance(predictor.shared, bool):
+            return [False] * len(basis)
+        asked = self.free if predictor.columns is None else [self._position(c) for c in predictor.columns]
+        shared = {self._position(c) for c in predictor.shared}
+        used = [j in shared for j in asked if self.columns[j] is not None]
+        if isinstance(predictor, Spline):
+            return [tied for tied in used for _ in range(predictor.df)]
+        return used * (predictor.degree if isinstance(predictor, Polynomial) else 1)
 
     def _intercept_prior(self, family: Any, part: Anatomy, label: int, prior: Any, value: float) -> Prior:
         center, scale = self._unit_of(part, label)

@@ -14,10 +14,12 @@ import pytest
 import bayes_moe as bm
 from bayes_moe.binding.bind import Bound
 from bayes_moe.graph.graded import PLAIN
-from tests.cases import bound, some_points
-from tests.general_cases import GENERAL, SLOW_GRAPHS
+from tests.cases import GENERAL as OTHERS
+from tests.cases import Case, bound, some_points
+from tests.family_cases import FAMILIES, SLOW_GRAPHS
 from tests.oracle import Oracle
 
+GENERAL: dict[str, Case] = FAMILIES | OTHERS
 EVERY = [pytest.param(name, marks=pytest.mark.full) if name in SLOW_GRAPHS else name for name in GENERAL]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..data import Data
 from ..errors import SpecError
-from ..families import Closure, Family, Joint, Normal, Support
+from ..families import Closure, Family, Joint, Normal, Role, Support
 from ..families.binomial import check_trials
 from ..gates import EqualGate, SoftmaxGate
 from ..mixture import MixtureOfExperts
@@ -95,9 +95,12 @@ class Bound:
             table, y, weights = table[self.counted], y[self.counted], weights[self.counted]
         raw = np.asarray(table)
         y, table = self.design.scaling.standardise_y(y), self.design.matrix(raw)
-        if self._has_kernels:
-            return MixtureDensity(self.design, self.parameters, table, y, weights)
         extras = self.extras
+        if self._has_kernels:
+            added = extras.added(raw)
+            if added is not None:  # to the mean of every expert: the same as taken from y
+                y = y - added[:, self.parameters.gate_rows]
+            return MixtureDensity(self.design, self.parameters, table, y, weights)
         outcomes = Outcomes(y, weights, extras.arguments(raw), extras.added(raw), self.design.scaling.log_unit)
         return GeneralDensity(
             self.design, self.parameters, self.groups, table, outcomes, alike=len(self.model.blocks) == 1
@@ -107,7 +110,14 @@ class Bound:
     def _has_kernels(self) -> bool:
         normal = all(type(expert.family) is Normal for expert in self.met.experts)
         gated = type(self.met.gate) in (SoftmaxGate, EqualGate)
-        return normal and gated and not self.extras.offsets
+        return normal and gated and self._added_to_all_means
+
+    @property
+    def _added_to_all_means(self) -> bool:
+        """Whether nothing is added to linear predictors but one offset to the means of all experts."""
+        offsets = {(term.term.offset, term.parameter.role) for term in self.parameters.terms}
+        scales = {offset for offset, role in offsets if role is not Role.LOCATION}
+        return len(offsets - {(None, Role.LOG_SCALE)}) == 1 and scales == {None}
 
     def pymc_model(self) -> pm.Model:
         """Return the same posterior as an ordinary PyMC model."""

@@ -63,6 +63,7 @@ def user_coefficients(parameters: Parameters, design: Design, q: np.ndarray) -> 
             for label, output in enumerate(parameter.units):
                 own = standardised[:, term.rows(label)[:, None], term.term.positions]
                 raw = parameter.role.to_user(own @ back, *design.scaling.unit(output))
+                raw[..., 0] -= term.offset_center
                 for index, expert in enumerate(term.experts):
                     full[:, expert, :, label] = 0.0
                     full[:, expert, columns, label] = raw[:, index]

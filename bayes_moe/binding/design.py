@@ -7,18 +7,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import SpecError
+from ..errors import SpecError, nearest
 from ..mixture import MixtureOfExperts
-from ..predictors.base import Basis, Columns
+from ..predictors.base import Basis, Columns, Predictor
 from ..scaling import Scaling
 
 
 @dataclass(frozen=True, eq=False)
 class Term:
-    """One linear predictor: its basis and where its columns stand in the design."""
+    """One linear predictor.
+
+    Parameters
+    ----------
+    basis
+        Its basis.
+    positions
+        Where its columns stand in the design.
+    offset
+        Position in the raw table of the column that is added to it, if there is one.
+    """
 
     basis: Basis
     positions: np.ndarray
+    offset: int | None = None
 
     @property
     def width(self) -> int:
@@ -84,7 +95,7 @@ def make_design(
     Raises
     ------
     SpecError
-        If a predictor names a column that the table does not have.
+        If a predictor names a column that the table does not have, or a gate's predictor has an offset.
     """
     standardised = scaling.standardise_x(table)
     gate_predictor = model.gate.predictor
@@ -92,6 +103,9 @@ def make_design(
     predictors = [gate_predictor, *(p for block in expert_predictors for p in block)]
     claimed = {_position(column, names) for predictor in predictors for column in predictor.claimed()}
     claimed |= {_position(name, names) for name in reserved}
+    refuse_gate_offset(gate_predictor)
+    offsets = [[_offset(predictor, names) for predictor in block] for block in expert_predictors]
+    claimed |= {offset for block in offsets for offset in block if offset is not None}
     appended = {list(names).index(name) for name in gate_columns}
     free = [j for j in range(len(names)) if j not in claimed and j not in appended]
 
@@ -102,8 +116,11 @@ def make_design(
     collector = _Collector(standardised)
     gate = collector.add(gate_predictor.basis(for_gate, standardised, weights))
     experts = tuple(
-        tuple(collector.add(predictor.basis(for_experts, standardised, weights)) for predictor in block)
-        for block in expert_predictors
+        tuple(
+            collector.add(predictor.basis(for_experts, standardised, weights), offset)
+            for predictor, offset in zip(block, added, strict=True)
+        )
+        for block, added in zip(expert_predictors, offsets, strict=True)
     )
     return Design(scaling, gate, experts, tuple(collector.bases), tuple(collector.keep), collector.width)
 
@@ -112,6 +129,37 @@ def _position(column: str | int, names: Sequence[str]) -> int:
     if isinstance(column, str):
         return list(names).index(column) if column in names else -1
     return column
+
+
+def refuse_gate_offset(predictor: Predictor) -> None:
+    """Refuse an offset in a gate's predictor."""
+    if predictor.offset is not None:
+        raise SpecError(
+            f"gate: expected a predictor without offset, got offset={predictor.offset!r} → what is added to every "
+            "expert's log weight changes no weight; leave it out"
+        )
+
+
+def _offset(predictor: Predictor, names: Sequence[str]) -> int | None:
+    if predictor.offset is None:
+        return None
+    return column_named(predictor.offset, names, f"{type(predictor).__name__}.offset")
+
+
+def column_named(name: str, names: Sequence[str], owner: str) -> int:
+    """Return the position of a column.
+
+    Raises
+    ------
+    SpecError
+        If there is no such column.
+    """
+    if name in names:
+        return list(names).index(name)
+    raise SpecError(
+        f"{owner}: expected the name of a column of X, one of {list(names)}, got {name!r}{nearest(name, names)} "
+        "→ correct the name"
+    )
 
 
 class _Collector:
@@ -124,7 +172,7 @@ class _Collector:
         self.keep: list[np.ndarray] = []
         self.width = 1
 
-    def add(self, basis: Basis) -> Term:
+    def add(self, basis: Basis, offset: int | None = None) -> Term:
         blocks = basis.blocks(self.table)
         positions, keep = [0], []
         if blocks:
@@ -143,4 +191,4 @@ class _Collector:
                 positions.append(position)
         self.bases.append(basis)
         self.keep.append(np.array(keep, dtype=np.int64))
-        return Term(basis, np.array(positions, dtype=np.int64))
+        return Term(basis, np.array(positions, dtype=np.int64), offset)

@@ -35,6 +35,9 @@ class ExpertTerm:
         Position in q.
     free
         The free variables, in order.
+    offset_center
+        Mean over the training rows of what is added to the linear predictor; it is added less that, so that priors of
+        the intercept are about the average row.
     """
 
     parameter: Parameter
@@ -45,21 +48,53 @@ class ExpertTerm:
     stride: int
     start: int
     free: tuple[Free, ...]
+    offset_center: float = 0.0
 
     @property
     def shared(self) -> bool:
-        """Whether the experts of the block share their coefficients."""
-        return self.predictor.shared
+        """Whether the experts of the block share all their coefficients."""
+        return self.predictor.shared is True
+
+    @cached_property
+    def tied(self) -> np.ndarray:
+        """Which of the 1 + p coefficients the experts of the block share."""
+        if self.shared:
+            return np.ones(1 + self.term.width, dtype=bool)
+        return np.concatenate([[False], self.term.basis.pooled()])
+
+    @property
+    def partly(self) -> bool:
+        """Whether they share some coefficients and not others."""
+        return bool(self.tied.any()) and not self.shared
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """Position of every one of the 1 + p coefficients among intercept, own slopes and shared slopes."""
+        shared = self.tied if self.partly else np.zeros_like(self.tied)
+        return np.argsort(np.argsort(shared, kind="stable"))
 
     @cached_property
     def sources(self) -> np.ndarray:
         """Positions in q, (experts, 1 + p, free labels): a row per expert, equal rows where they are shared."""
         count, free = 1 if self.shared else len(self.experts), self.free_labels
-        width = self.term.width
+        tied = int(self.tied.sum()) if self.partly else 0
+        width, lead = self.term.width - tied, len(self.experts)
         intercepts = self.start + np.arange(count * free).reshape(count, 1, free)
         slopes = self.start + count * free + np.arange(count * width * free).reshape(count, width, free)
-        whole = np.concatenate([intercepts, slopes], axis=1)
-        return np.ascontiguousarray(np.broadcast_to(whole, (len(self.experts), 1 + width, free)))
+        pooled = self.start + count * (1 + width) * free + np.arange(tied * free).reshape(1, tied, free)
+        pieces = [np.broadcast_to(piece, (lead, *piece.shape[1:])) for piece in (intercepts, slopes, pooled)]
+        return np.ascontiguousarray(np.concatenate(pieces, axis=1)[:, self.order])
+
+    def coordinate(self, dim: str) -> Sequence[object]:
+        """Return the labels along a dimension of the free variables: experts, or columns of the basis."""
+        if dim.startswith("expert"):
+            return self.experts
+        if dim.startswith(f"{self.parameter.name}_label"):
+            return self.parameter.labels
+        tied = self.tied[1:]
+        wanted = {"shared": tied, "own": ~tied}.get(dim.removeprefix(f"{self.parameter.name}_").split("_")[0])
+        names = self.term.basis.names
+        return names if wanted is None else tuple(name for name, used in zip(names, wanted, strict=True) if used)
 
     @property
     def labels(self) -> int:
@@ -129,7 +164,8 @@ def make_expert_terms(
             term = design.experts[index][order]
             free = _expert_free(parameter, predictor, term, positions, design, centres[index], suffix)
             row = ahead + slot * count
-            terms.append(ExpertTerm(parameter, predictor, term, positions, row, count, at, free))
+            center = 0.0 if term.offset is None else design.scaling.x_center[term.offset]
+            terms.append(ExpertTerm(parameter, predictor, term, positions, row, count, at, free, center))
             at += sum(piece.size for piece in free)
             slot += max(1, len(parameter.labels))
         slots = max(slots, slot)
@@ -159,8 +195,9 @@ def _expert_free(
         loc = loc - y_center / y_scale
     elif not prior.standardised and parameter.role is Role.LOG_SCALE:
         loc = loc - np.log(y_scale)
-    lead: tuple[int, ...] = () if predictor.shared else (len(experts),)
-    dims: tuple[str, ...] = () if predictor.shared else (f"expert{suffix}",)
+    whole_shared = predictor.shared is True
+    lead: tuple[int, ...] = () if whole_shared else (len(experts),)
+    dims: tuple[str, ...] = () if whole_shared else (f"expert{suffix}",)
     tail: tuple[int, ...] = (len(parameter.labels),) if parameter.labels else ()
     names: tuple[str, ...] = (f"{parameter.name}_label",) if parameter.labels else ()
     zero_sum = parameter.zero_sum
@@ -172,9 +209,24 @@ def _expert_free(
     slopes = predictor.slopes_prior or parameter.prior.slopes
     slope_units = term.basis.slope_units()
     loc, scale = _standardised(slopes, stretch, slope_units[:, None] if tail else slope_units)
-    shape = (*lead, term.width, *tail)
-    inner = (*dims, f"{parameter.name}_feature{suffix}", *names)
-    return (whole, Free(f"{predicted}_slopes{suffix}_z", inner, shape, loc, scale, zero_sum))
+    tied = np.zeros(term.width, dtype=bool) if whole_shared else term.basis.pooled()
+    out = [whole]
+    for used, word, ahead, along in ((~tied, "own_", lead, dims), (tied, "shared_", (), ())):
+        if used.any():
+            some = tied.any()
+            own_loc, own_scale = (_of_columns(v, used, labelled=bool(tail)) for v in (loc, scale))
+            inner = (*along, f"{parameter.name}_{word if some else ''}feature{suffix}", *names)
+            name = f"{predicted}_slopes{'_shared' if word == 'shared_' else ''}{suffix}_z"
+            out.append(Free(name, inner, (*ahead, int(used.sum()), *tail), own_loc, own_scale, zero_sum))
+    return tuple(out)
+
+
+def _of_columns(values: np.ndarray, used: np.ndarray, *, labelled: bool) -> np.ndarray:
+    """Return a number per column, or per column and label, for some of the columns; one number stays one."""
+    if values.ndim == 0:
+        return values
+    shape = (len(used), *values.shape[1:]) if labelled else (len(used),)
+    return np.asarray(np.broadcast_to(values, shape)[used])
 
 
 def _standardised(prior: Normal, stretch: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

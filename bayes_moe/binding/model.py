@@ -81,15 +81,8 @@ def _coords(design: Design, parameters: Parameters, data: Data) -> dict[str, Seq
     coords.update(user_coords(parameters, design))
     for term in parameters.terms:
         for dim in (dim for free in term.free for dim in free.dims):
-            coords.setdefault(dim, _along(dim, term))
+            coords.setdefault(dim, term.coordinate(dim))
     return coords
-
-
-def _along(dim: str, term: ExpertTerm) -> Sequence[Any]:
-    """Return the coordinates of one dimension of a term's free variables."""
-    if dim.startswith("expert"):
-        return term.experts
-    return term.parameter.labels if dim == f"{term.parameter.name}_label" else term.term.basis.names
 
 
 def _declare(free: Free) -> TensorVariable:
@@ -160,6 +153,8 @@ class _Predictors:
         The free variables, by name.
     experts
         Number of experts K.
+    table
+        The raw table.
     """
 
     design: Design
@@ -200,7 +195,8 @@ class _Predictors:
             concerned = np.isin(rows, offset.rows)
             if concerned.any():
                 values = table[:, offset.column]
-                values = (pt.log(values) if offset.logarithm else values) / _shared(offset.unit)
+                values = pt.log(values) if offset.logarithm else values
+                values = (values - _shared(offset.center)) / _shared(offset.unit)
                 predicted = predicted + values[:, None] * _shared(concerned.astype(float))
         return predicted
 
@@ -241,7 +237,9 @@ class _Predictors:
             linear = np.zeros((1 + term.term.width, len(zero)))
             linear[:, [0, *(1 + names.index(name) for name in term.term.basis.names)]] = term.term.basis.to_user().T
             matrix = parameter.role.to_user(linear, 0.0, scale) - parameter.role.to_user(zero, 0.0, scale)
-            blocks.append(self._block(term, label) @ _shared(matrix))
+            block = self._block(term, label) @ _shared(matrix)
+            added = term.offset_center * np.eye(len(zero))[0]  # the mean of an offset stands in the intercept
+            blocks.append(block if term.term.offset is None else block - _shared(added))
         found = _stacked(blocks, terms) + _shared(parameter.role.to_user(zero, center, scale))
         own = sorted(expert for term in terms for expert in term.experts)
         if len(own) == self.parameters.experts:
@@ -276,6 +274,9 @@ class _Predictors:
         if term.shared:
             row = pt.concatenate([pieces[0][None], *pieces[1:]]) if len(pieces) > 1 else pieces[0][None]
             return pt.ones((_shared(term.experts).shape[0], 1)) * row[None, :]
+        if term.partly:
+            pieces[-1] = pt.ones((_shared(term.experts).shape[0], 1)) * pieces[-1][None, :]
+            return pt.concatenate([pieces[0][:, None], *pieces[1:]], axis=1)[:, _shared(term.order)]
         return pt.concatenate([pieces[0][:, None], *pieces[1:]], axis=1) if len(pieces) > 1 else pieces[0][:, None]
 
 

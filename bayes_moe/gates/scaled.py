@@ -33,7 +33,8 @@ def check_predictor(owner: str, predictor: Predictor, reason: str = _ZERO_SUM) -
         raise SpecError(f"{owner}.predictor: expected a predictor such as bm.Linear(), got {predictor!r} → pass one")
     if predictor.shared:
         raise SpecError(
-            f"{owner}.predictor: expected coefficients per expert, got shared=True → equal weights are bm.EqualGate()"
+            f"{owner}.predictor: expected coefficients per expert, got shared={predictor.shared!r} → "
+            "equal weights are bm.EqualGate()"
         )
     for name, prior in (("intercept", predictor.intercept), ("slopes", predictor.slopes_prior)):
         if isinstance(prior, Normal) and prior.loc != 0:

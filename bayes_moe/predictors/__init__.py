@@ -4,5 +4,7 @@ from .base import Basis, Predictor
 from .constant import Constant
 from .linear import Linear
 from .polynomial import Polynomial
+from .rbf import RBF
+from .spline import Spline
 
-__all__ = ["Basis", "Constant", "Linear", "Polynomial", "Predictor"]
+__all__ = ["RBF", "Basis", "Constant", "Linear", "Polynomial", "Predictor", "Spline"]

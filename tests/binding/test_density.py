@@ -6,6 +6,7 @@ import itertools
 import math
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
@@ -140,12 +141,16 @@ def test_density_integrates_to_one(name: str) -> None:
     density, case = _bound(name).density, CASES[name]
     for q in 0.5 * some_points(case, 3, seed=4):
         eta = density.table[0] @ density.parameters.coefficients(q).T
+        if isinstance(density, GeneralDensity) and density.outcomes.offsets is not None:
+            eta += density.outcomes.offsets[0]
         mu, log_sigma = eta[density.parameters.gate_rows :].reshape(2, -1)
         sigma = np.exp(log_sigma)
         # the trapezoidal rule is exact to rounding where the step is a third of the narrowest Normal's sigma
         grid = np.arange((mu - 10 * sigma).min(), (mu + 10 * sigma).max(), sigma.min() / 3)
-        seen = {"y": grid, "weights": np.ones(len(grid))}
+        seen: dict[str, Any] = {"y": grid, "weights": np.ones(len(grid))}
         if isinstance(density, GeneralDensity):
+            offsets = density.outcomes.offsets
+            seen["offsets"] = None if offsets is None else np.tile(offsets[0], (len(grid), 1))
             seen = {"outcomes": replace(density.outcomes, **seen)}
         along = replace(density, table=np.tile(density.table[0], (len(grid), 1)), **seen)
         step = (grid[1] - grid[0]) * density.design.scaling.y_scale

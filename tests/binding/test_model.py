@@ -20,8 +20,8 @@ from pytensor.graph.fg import FunctionGraph
 from scipy.special import logsumexp, softmax
 from scipy.stats import kstest, laplace, norm
 
-from bayes_moe import Constant as ConstantPredictor
 from bayes_moe import (
+    RBF,
     EqualGate,
     Expert,
     GaussianGate,
@@ -30,10 +30,12 @@ from bayes_moe import (
     Normal,
     Polynomial,
     SoftmaxGate,
+    Spline,
     StickBreakingGate,
     TreeGate,
     priors,
 )
+from bayes_moe import Constant as ConstantPredictor
 from bayes_moe.binding.graph_density import FAST_START, GraphDensity
 from bayes_moe.families import Closure, Family, Support
 from tests.cases import CASES, Case, bound, simulated, some_points
@@ -202,6 +204,10 @@ TWINS: dict[str, tuple[Case, Case]] = {
     ),
     "sticks": tuple(simulated(MixtureOfExperts(k, StickBreakingGate()), k, rows=10 * k, columns=k - 1) for k in (2, 4)),
     "regions": tuple(simulated(MixtureOfExperts(k, GaussianGate()), k, rows=10 * k, columns=2) for k in (2, 4)),
+    "splines and bumps": tuple(
+        simulated(MixtureOfExperts([Expert(mu=Spline(4))] * k, SoftmaxGate(RBF(3))), 67 + k, rows=30 + k, columns=k - 1)
+        for k in (2, 3)
+    ),
     "equal gate, one sigma": tuple(
         simulated(MixtureOfExperts([Expert(sigma=ConstantPredictor(shared=True))] * k, EqualGate()), k, rows=10 * k)
         for k in (2, 4)

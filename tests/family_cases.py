@@ -108,5 +108,5 @@ FAMILIES: dict[str, Case] = {
     ),
     "gamma and log-normal": _unlike([bm.Expert(bm.Gamma()), bm.Expert(bm.LogNormal())], bm.Gamma(), 124),
 }
-GENERAL: dict[str, Case] = dict(FAMILIES)
+
 SLOW_GRAPHS = ("beta", "skew-normal")  # whose second derivatives take PyTensor long: properties in the long tier
