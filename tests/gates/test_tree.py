@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
 import bayes_moe as bm
 from bayes_moe.binding.bind import Bound
@@ -16,7 +17,7 @@ from bayes_moe.gates.branching import read_branches
 from bayes_moe.gates.tree import BoundTree
 from bayes_moe.posterior.draws import Draws, label_draws
 from bayes_moe.posterior.matching import TreeOrder
-from tests.cases import CASES, bound, simulated, some_points
+from tests.cases import CASES, Case, bound, simulated, some_points
 
 # -- shapes ------------------------------------------------------------------------------------------------------------
 
@@ -291,3 +292,41 @@ def test_laplace_and_a_file(fitted: bm.Fit, tmp_path: Any) -> None:
     np.testing.assert_allclose(fit.cdf(x[:5], middle).values, 0.5, atol=1e-6)
     assert fit.labels.agreement > 0.95
     assert not fit.labels.ambiguous
+
+
+# -- the M-step and the starts -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["unbalanced tree, gate_X", "constant tree", "sticks", "sticks, fixed priors"])
+def test_newtons_steps_end_at_the_maximum(name: str) -> None:
+    """Under fixed responsibilities the steps, node by node, end where SciPy finds nothing better."""
+    density = bound(CASES[name]).density
+    given = np.random.default_rng(9).dirichlet(np.full(density.experts, 0.7), size=len(density.weights))
+    gate = np.arange(density.parameters.gate_start, density.size)
+    q = density.parameters.prior_loc.copy()
+    for _ in range(60):
+        moved = density.m_step(density._sums(q, given))
+        q[gate] = moved[gate]
+
+    def negative(values: np.ndarray) -> float:
+        at = q.copy()
+        at[gate] = values
+        return -density.expected(at, given)
+
+    found = minimize(negative, q[gate], method="BFGS")
+    assert negative(q[gate]) <= found.fun + 1e-7
+    far = minimize(negative, 0.5 * np.random.default_rng(10).normal(size=len(gate)), method="BFGS")
+    assert negative(q[gate]) <= far.fun + 1e-6
+
+
+def test_starts_are_put_in_order() -> None:
+    """Clusters under wrong names are fitted as those under the right ones, up to the tree's symmetries."""
+    x, _, leaf = planted(300)
+    own = bound(Case(bm.hierarchical_moe(), x, planted(300)[1]))
+    share = 0.94 * np.eye(4)[leaf] + 0.015
+    values = [own.density.logp(own.density.fit_labels(share[:, list(order)])) for order in orders(range(4))]
+    assert np.ptp(values) < 1.0
+    unlike = bound(
+        Case(bm.MixtureOfExperts([bm.Expert(), bm.Expert(sigma=bm.Linear())] * 2, bm.TreeGate()), x, x[:, 0])
+    )
+    assert not unlike.density.alike
