@@ -48,7 +48,7 @@ from .inference.nuts import NUTS
 from .mixture import MixtureOfExperts
 from .posterior.compare import compare
 from .posterior.fit import Fit
-from .predictors import RBF, Constant, Linear, Polynomial, Spline
+from .predictors import HSGP, RBF, Constant, Kernel, Linear, Polynomial, Spline
 from .presets import hierarchical_moe, nearly_flat
 from .scaling import Scaling
 from .storage import load
@@ -58,6 +58,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ADVI",
     "EM",
+    "HSGP",
     "NUTS",
     "RBF",
     "BayesMoEError",
@@ -78,6 +79,7 @@ __all__ = [
     "Joint",
     "InputError",
     "InterruptedFit",
+    "Kernel",
     "Laplace",
     "Linear",
     "LogNormal",

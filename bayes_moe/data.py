@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -17,10 +17,12 @@ import numpy.typing as npt
 
 from bayes_moe.columns import FloatArray, rows_text
 from bayes_moe.errors import InputError, Notice, listed, nearest
+from bayes_moe.formula import Formula
+from bayes_moe.groups import Groups, group_notices, kept_groups, read_groups
 from bayes_moe.newdata import read_new, read_target
 from bayes_moe.scaling import Scaling, TargetScale, measure, refuse_huge
 from bayes_moe.screening import Screened, screen, weak_data
-from bayes_moe.tables import Reading, Table, read_column, read_table, refuse_misaligned
+from bayes_moe.tables import Reading, Table, encoded, read_column, read_table, refuse_misaligned
 from bayes_moe.targets import Label, Outcome, Target, read_outcome
 
 __all__ = ["Data", "Missing", "Scaling", "Table", "read_new", "read_target", "read_training", "scaling_of"]
@@ -62,7 +64,7 @@ class Data:
     notices
         Findings about the data, for ``fit.status``.
     digest
-        SHA-256 of y and the weights: two fits with the same digest saw the same target.
+        SHA-256 of y, the weights and the groups: two fits with the same digest saw the same target.
     scaling
         The scaling passed in, or the one measured on these rows.
     rows
@@ -71,6 +73,10 @@ class Data:
         Labels of y in the order of the codes that ``y`` holds; empty where y is numbers.
     outputs
         Names of several outputs, the columns of y; empty for one.
+    groups
+        Which rows share one latent label, or None where every row has its own.
+    formula
+        How the columns are computed from a raw frame, or None where they are the user's own.
     """
 
     table: Table
@@ -86,6 +92,8 @@ class Data:
     rows: npt.NDArray[np.intp]
     classes: tuple[Label, ...] = ()
     outputs: tuple[str, ...] = ()
+    groups: Groups | None = None
+    formula: Formula | None = None
 
 
 def read_training(
@@ -94,6 +102,7 @@ def read_training(
     *,
     gate_X: Any = None,
     weights: Any = None,
+    groups: Any = None,
     missing: Missing = Missing.REFUSE,
     experts: int,
     parameters: int | Callable[[tuple[str, ...]], int],
@@ -106,13 +115,17 @@ def read_training(
     ----------
     X
         Table of covariates, ``(n, p)``: array, list of rows, masked array, pandas, polars or pyarrow frame,
-        xarray DataArray; 1-D is one column. ``(n, 0)`` is a mixture without covariates.
+        xarray DataArray; 1-D is one column. ``(n, 0)`` is a mixture without covariates. A frame's columns of text or
+        categories become 0/1 columns, one for every level but the first: ``site[b]``, ``site[c]``, ...
     y
         ``(n,)`` or ``(n, 1)`` real numbers that vary.
     gate_X
         A second table, appended for the gate alone.
     weights
         ``(n,)`` finite numbers, none negative, with a total between 1e-6 and 1e15.
+    groups
+        ``(n,)`` labels of groups, or the name of a column of X that holds them and is no covariate then; none may be
+        missing.
     missing
         What becomes of rows that miss a value; weights may miss none.
     experts
@@ -137,11 +150,12 @@ def read_training(
     """
     if not isinstance(missing, Missing):
         raise InputError(f"missing: expected a Missing, got {missing!r} → pass Missing.REFUSE or Missing.DROP")
-    joined, parts = _read_covariates(X, gate_X)
+    joined, parts = _read_covariates(X, gate_X, groups if isinstance(groups, str) else None)
     column = _read_y(y, X, target)
     n = _common_length(parts[0], column)
     refuse_misaligned(joined.index, column.index, ("X", "y"))
     weight = _read_weights(weights, n, joined.index)
+    members = None if groups is None else read_groups(groups, X, n, joined.index)
     kept, drop_notices = _complete_rows(parts, column, missing)
     for argument, part in zip(("X", "gate_X"), parts, strict=False):
         refuse_huge(part.values, argument, part.names)
@@ -149,43 +163,54 @@ def read_training(
     values, y_values, weight = (_frozen(a, kept) for a in (joined.values, column.values, weight))
     rows = int((weight > 0).sum())
     _refuse_few_rows(rows, experts)
-    scaling = _scaling_for(values, y_values, weight, joined.names, scaling, target.scales)
+    members = None if members is None else kept_groups(members, kept)
+    values, columns, encodings, level_notices = encoded(joined, values, weight > 0, "X")
+    scaling = _scaling_for(_frozen(values), y_values, weight, columns, scaling, target.scales)
     used = ~np.array(scaling.x_constant or [False] * values.shape[1], dtype=bool)
-    names = tuple(name for name, use in zip(joined.names, used, strict=True) if use)
-    dropped = tuple(name for name, use in zip(joined.names, used, strict=True) if not use)
+    names = tuple(name for name, use in zip(columns, used, strict=True) if use)
+    dropped = tuple(name for name, use in zip(columns, used, strict=True) if not use)
     weak = weak_data(rows, parameters(names) if callable(parameters) else parameters)
+    table = Table(values, columns, joined.named, _kept_index(joined.index, kept, n), encodings)
+    appended = parts[1].names if len(parts) > 1 else ()
+    gate_columns = tuple(n for n, source in zip(columns, table.sources, strict=True) if source in appended)
     notices = (
         *(notice for part in parts for notice in part.notices),
         *column.notices,
         *drop_notices,
+        *level_notices,
         *_weight_notices(weight),
         *(() if weak is None else (weak,)),
         *_constant_notices(dropped),
+        *([] if members is None else group_notices(members, weight > 0, experts)),
         *screen(
-            _screened(
-                values if used.all() else values[:, used],
-                names,
-                y_values if target.continuous and y_values.ndim == 1 else None,
-                weight > 0,
-                kept,
-                experts,
+            replace(
+                _screened(
+                    values if used.all() else values[:, used],
+                    names,
+                    y_values if target.continuous and y_values.ndim == 1 else None,
+                    weight > 0,
+                    kept,
+                    experts,
+                ),
+                gate=len({*names} & {*gate_columns}),
             )
         ),
     )
     return Data(
-        table=Table(values, joined.names, joined.named, _kept_index(joined.index, kept, n)),
+        table=table,
         y=y_values,
         y_name=column.name or "y",
         weights=weight,
         weighted=weights is not None,
-        gate_columns=parts[1].names if len(parts) > 1 else (),
+        gate_columns=gate_columns,
         dropped=dropped,
         notices=notices,
-        digest=_digest(y_values, weight),
+        digest=_digest(y_values, weight, members),
         scaling=scaling,
         rows=kept,
         classes=column.classes,
         outputs=column.outputs,
+        groups=members,
     )
 
 
@@ -194,11 +219,11 @@ def scaling_of(data: Data) -> Scaling:
     return data.scaling
 
 
-def _read_covariates(X: Any, gate_X: Any) -> tuple[Reading, tuple[Reading, ...]]:
-    """Read X and gate_X; return them joined, and one by one."""
+def _read_covariates(X: Any, gate_X: Any, without: str | None) -> tuple[Reading, tuple[Reading, ...]]:
+    """Read X and gate_X, but for the column that names groups; return them joined, and one by one."""
     if X is None:
         raise InputError("X: expected a table, got None → pass np.empty((len(y), 0)) for a model without columns")
-    x = read_table(X, "X", prefix="x")
+    x = read_table(X, "X", prefix="x", without=without)
     if gate_X is None:
         return x, (x,)
     z = read_table(gate_X, "gate_X", prefix="z")
@@ -213,7 +238,9 @@ def _read_covariates(X: Any, gate_X: Any) -> tuple[Reading, tuple[Reading, ...]]
             f"gate_X: expected columns that X lacks, got {listed(clash)} → rename them, or leave gate_X "
             f"out and name the gate's columns in its predictor: Linear(columns=...)"
         )
-    return Reading(np.hstack([x.values, z.values]), x.names + z.names, x.named, x.index), (x, z)
+    both = np.hstack([x.values, z.values])
+    encodings, unused = x.encodings + z.encodings, {**x.unused, **z.unused}
+    return Reading(both, x.names + z.names, x.named, x.index, encodings=encodings, unused=unused), (x, z)
 
 
 def _read_y(y: Any, X: Any, target: Target) -> Outcome:
@@ -354,7 +381,7 @@ def _frozen(array: Any, rows: npt.NDArray[np.intp] | None = None) -> Any:
     return array
 
 
-def _digest(y: FloatArray, weights: FloatArray) -> str:
-    """SHA-256 of y and weights as little-endian float64, -0.0 read as 0.0."""
-    content = np.concatenate([y.ravel(), weights]) + 0.0
-    return hashlib.sha256(content.astype("<f8").tobytes()).hexdigest()
+def _digest(y: FloatArray, weights: FloatArray, groups: Groups | None) -> str:
+    """SHA-256 of y and weights as little-endian float64, -0.0 read as 0.0, and of the rows' groups."""
+    content = (np.concatenate([y.ravel(), weights]) + 0.0).astype("<f8").tobytes()
+    return hashlib.sha256(content + (b"" if groups is None else groups.codes.astype("<i8").tobytes())).hexdigest()

@@ -10,7 +10,7 @@ from .families import Parameter, Role
 from .gates import SoftmaxGate, StickBreakingGate, TreeGate
 from .gates.branching import Branch
 from .mixture import MixtureOfExperts
-from .predictors import Constant, Predictor
+from .predictors import HSGP, Constant, Predictor
 from .priors import LearnedScale, Normal
 
 _COEFFICIENT_SD = 100.0
@@ -49,8 +49,8 @@ def hierarchical_moe(branches: tuple[Branch, ...] = (2, 2), expert: Expert | Non
 def nearly_flat(model: MixtureOfExperts) -> MixtureOfExperts:
     """Return the same model under almost flat priors, to compare with maximum likelihood.
 
-    Coefficients and gate get standard deviation 100 and log sigma 2, on the standardised scale. `GaussianGate` keeps
-    its prior: without one its covariances have no mode.
+    Coefficients and gate get standard deviation 100 and log sigma 2, on the standardised scale. Gaussian processes keep
+    the priors of amplitude and lengthscale; `GaussianGate` keeps its prior: without one its covariances have no mode.
 
     Parameters
     ----------
@@ -95,6 +95,6 @@ def _flat_predictor(predictor: Predictor, parameter: Parameter) -> Predictor:
 
 
 def _with_priors(predictor: Predictor, intercept: Normal | None, slopes: Normal | LearnedScale) -> Predictor:
-    if isinstance(predictor, Constant):
+    if isinstance(predictor, Constant | HSGP):  # a Gaussian process is its prior
         return replace(predictor, intercept=intercept)
     return replace(predictor, intercept=intercept, slopes=slopes)  # type: ignore[type-var]

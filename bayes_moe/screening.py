@@ -27,7 +27,8 @@ _IDENTICAL = 1e-10  # 1 - |correlation| of a column that holds y
 class Screened:
     """What the checks look at: rows of positive weight and the columns that vary.
 
-    ``rows`` are their positions in what the user passed; ``y`` is None where it is no one continuous number.
+    ``rows`` are their positions in what the user passed; ``y`` is None where it is no one continuous number; the last
+    ``gate`` columns are the gate's own, which no expert uses.
     """
 
     values: FloatArray
@@ -35,6 +36,7 @@ class Screened:
     y: FloatArray | None
     rows: npt.NDArray[np.intp]
     experts: int
+    gate: int = 0
 
 
 def screen(data: Screened) -> tuple[Notice, ...]:
@@ -69,14 +71,10 @@ def p_exceeds_n(data: Screened) -> Notice | None:
 
 
 def collinear(data: Screened) -> Notice | None:
-    """Find columns that are linear combinations of each other, group by group."""
-    n, p = data.values.shape
-    if p < 2 or p > _MOST_COLUMNS or p + 1 > n:
-        return None
-    step = _step(n, _SAMPLE)
-    groups = _dependent_groups(data.values[::step])
-    if groups and step > 1:  # rows left out may break the dependence
-        groups = _dependent_groups(data.values)
+    """Find columns of one predictor that are linear combinations of each other, group by group."""
+    own = data.values.shape[1] - data.gate
+    groups = _dependent(data.values[:, :own])
+    groups += [[own + j for j in group] for group in _dependent(data.values[:, own:])]
     if not groups:
         return None
     names = "; ".join(listed([repr(data.names[j]) for j in group], limit=10) for group in groups)
@@ -86,6 +84,17 @@ def collinear(data: Screened) -> Notice | None:
         f"are "
         f"settled by their priors; leave out one column of each group to interpret them.",
     )
+
+
+def _dependent(values: FloatArray) -> list[list[int]]:
+    n, p = values.shape
+    if p < 2 or p > _MOST_COLUMNS or p + 1 > n:
+        return []
+    step = _step(n, _SAMPLE)
+    groups = _dependent_groups(values[::step])
+    if groups and step > 1:  # rows left out may break the dependence
+        groups = _dependent_groups(values)
+    return groups
 
 
 def leakage(data: Screened) -> Notice | None:

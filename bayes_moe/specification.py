@@ -44,6 +44,8 @@ SPECIFICATIONS: Mapping[str, Record] = {
     "Weibull": record(families.Weibull),
     "ZeroInflated": record(families.ZeroInflated),
     "Constant": record(predictors.Constant),
+    "HSGP": record(predictors.HSGP),
+    "Kernel": record(predictors.Kernel),
     "Linear": record(predictors.Linear),
     "Polynomial": record(predictors.Polynomial),
     "RBF": record(predictors.RBF),

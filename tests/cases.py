@@ -15,11 +15,13 @@ import numpy as np
 import pandas as pd
 
 from bayes_moe import (
+    HSGP,
     RBF,
     Constant,
     EqualGate,
     Expert,
     GaussianGate,
+    Kernel,
     Linear,
     MixtureOfExperts,
     Normal,
@@ -189,6 +191,19 @@ def _offsets_apart() -> Sequence[Expert]:
     return [one, Expert(mu=RBF(2, columns=("place",), offset="age")), one, Expert(mu=Constant())]
 
 
+_CALM = HSGP(2, amplitude=priors.LearnedScale(0.3, 0.3), shared=True)
+_PROCESS_GATE = SoftmaxGate(HSGP(3, kernel=Kernel.MATERN52, amplitude=priors.LearnedScale(2.0, 0.5)))
+
+
+def _processes() -> Sequence[Expert]:
+    smooth = HSGP(
+        4, columns=("dose",), amplitude=priors.LearnedScale(0.5, 0.3), lengthscale=priors.LearnedScale(1.0, 0)
+    )
+    fixed = priors.LearnedScale(0.8, 0.0)
+    known = HSGP(3, columns=("age",), amplitude=fixed, lengthscale=fixed, offset="place")
+    return [Expert(mu=smooth), Expert(mu=known), Expert(mu=smooth), Expert(mu=Constant())]
+
+
 OFFSETS: dict[str, Case] = {
     "offset of all means": simulated(_mixture(2, mu=Linear(offset="x1")), 48, columns=2),
     "offset of all means, weighted": simulated(
@@ -197,6 +212,15 @@ OFFSETS: dict[str, Case] = {
 }
 GENERAL: dict[str, Case] = {
     "offsets of means and sigmas": _frame_case(_mixture(2, **_OFFSET_UNITS), 50),
+    "Gaussian processes": simulated(_mixture(2, mu=HSGP(5)), 52),
+    "Gaussian processes over two columns, weighted": simulated(
+        _mixture(2, _PROCESS_GATE, mu=HSGP((3, 2), 1.3, Kernel.MATERN52), sigma=_CALM),
+        53,
+        rows=60,
+        columns=2,
+        weighted=True,
+    ),
+    "a Gaussian process and lines": _frame_case(MixtureOfExperts(_processes()), 54),
     "offsets of some experts": _frame_case(MixtureOfExperts(_offsets_apart()), 51),
 }
 _PARTLY = {

@@ -67,6 +67,12 @@ def _with_column(family: Any, seed: int, name: str, values: np.ndarray) -> Case:
     return Case(bm.MixtureOfExperts([bm.Expert(family)] * 2), table, target(family, seed, x))
 
 
+def _two_columns(family: Any, seed: int, **predictors: Any) -> Case:
+    x = covariates(seed, 2)
+    table = pd.DataFrame(x, columns=["x", "z"])
+    return Case(bm.MixtureOfExperts([bm.Expert(family, **predictors)] * 2), table, target(family, seed, x))
+
+
 def _unlike(experts: list[bm.Expert], family: Any, seed: int) -> Case:
     x = covariates(seed)
     return Case(bm.MixtureOfExperts(experts), x, target(family, seed, x))
@@ -100,6 +106,18 @@ FAMILIES: dict[str, Case] = {
         bm.MvNormal(covariance=bm.Covariance.DIAGONAL), 120, weighted=True, scale=bm.Linear()
     ),
     "joint": of(bm.Joint(_PARTS), 121),
+    "Poisson, Gaussian processes": of(bm.Poisson(), 125, mu=bm.HSGP(4)),
+    "categorical, Gaussian processes, weighted": of(bm.Categorical(), 126, weighted=True, logits=bm.HSGP(3)),
+    "multivariate normal, one Gaussian process": of(bm.MvNormal(), 127, mu=bm.HSGP(3, shared=True)),
+    "multivariate normal, splines": of(bm.MvNormal(), 128, mu=bm.Spline(3)),
+    "Student, one slope, bumps of sigma": _two_columns(
+        bm.StudentT(),
+        129,
+        mu=bm.Linear(("x", "z"), shared=("z",)),
+        sigma=bm.RBF(2, columns=("x", "z")),
+        nu=bm.Constant(offset="z"),
+    ),
+    "categorical, one slope": _two_columns(bm.Categorical(), 130, logits=bm.Polynomial(2, shared=("x",))),
     "Normal and Student and noise": _unlike(
         [bm.Expert(), bm.Expert(bm.StudentT(), sigma=bm.Linear()), bm.Expert(bm.Uniform())], bm.Normal(), 122
     ),

@@ -7,6 +7,7 @@ the change of units; sums go through `math.fsum`. Only the specification's own c
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,14 +16,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.interpolate import BSpline
-from scipy.special import log_softmax, logsumexp, softmax
+from scipy.special import gammaln, log_softmax, logsumexp, softmax
 from scipy.stats import invwishart, multivariate_normal, norm, uniform
 
 from bayes_moe import (
+    HSGP,
     RBF,
     Constant,
     EqualGate,
     GaussianGate,
+    Kernel,
     Linear,
     MixtureOfExperts,
     Polynomial,
@@ -88,6 +91,21 @@ class Terms:
         joint = self.gate + self.experts + self.covariates[:, None]
         cells = np.ndindex(*joint.shape)
         return math.fsum(self.weights[i] * responsibilities[i, k] * joint[i, k] for i, k in cells) + self.prior
+
+
+def over_labels(terms: Terms, groups: Sequence[Any]) -> float:
+    """Return the log posterior where rows of a group share a label: the sum over every label of every group.
+
+    All K^G ways to label the groups are gone through, and nothing is taken to factor.
+    """
+    rows = {group: [i for i, other in enumerate(groups) if other == group] for group in groups}
+    totals = []
+    for labels in itertools.product(range(terms.gate.shape[1]), repeat=len(rows)):
+        parts = [terms.gate[members[0], k] for k, members in zip(labels, rows.values(), strict=True)]
+        for k, members in zip(labels, rows.values(), strict=True):
+            parts += [terms.weights[i] * terms.experts[i, k] for i in members]
+        totals.append(math.fsum(parts))
+    return float(logsumexp(totals)) + terms.prior
 
 
 class Prior(NamedTuple):
@@ -206,6 +224,8 @@ class Oracle:
         chosen = [self.columns[j] for j in asked if self.columns[j] is not None]
         if isinstance(predictor, Linear):
             return chosen
+        if isinstance(predictor, HSGP):
+            return [(sines, 1.0) for sines, _, _ in self._sines(predictor, [column for column, _ in chosen])]
         if isinstance(predictor, Spline | RBF):
             if isinstance(predictor, Spline):
                 return [(spline, 1.0) for column, _ in chosen for spline in self._splines(predictor, column)]
@@ -356,6 +376,12 @@ class Oracle:
             if part.zero_sum:
                 intercepts = np.array([zero_sum(row) for row in intercepts])
                 slopes = np.array([[zero_sum(row) for row in rows] for rows in slopes]).reshape(count, -1, labels)
+            if isinstance(predictor, HSGP):
+                name = f"{part.word}_log_%s{suffix}_z"
+                weights = [self._process(part, predictor, name, order, left, log_priors) for order in range(count)]
+                slopes = slopes * np.array(weights)[:, :, None]
+                for quantity in ("amplitude", "lengthscale"):
+                    left.pop(name % quantity, None)
             for label, column in enumerate(part.columns):
                 eta = np.empty((len(self.y), len(positions)))
                 for order in range(len(positions)):
@@ -389,7 +415,9 @@ class Oracle:
         slopes: np.ndarray,
         log_priors: list[Prior],
     ) -> None:
-        slope_prior = None if isinstance(predictor, Constant) else predictor.slopes
+        slope_prior = None if isinstance(predictor, Constant | HSGP) else predictor.slopes
+        if isinstance(predictor, HSGP):
+            slope_prior = priors.Normal(0.0, 1.0, standardised=True)
         tied = self._tied(predictor)
         for order, (a, b) in enumerate(zip(intercepts, slopes, strict=True)):
             for label in range(len(a)):
@@ -397,6 +425,67 @@ class Oracle:
                 for j, (values, (_, unit)) in enumerate(zip(b, basis, strict=True)):
                     if order == 0 or not tied[j]:
                         log_priors.append(self._slope_prior(part, label, slope_prior, values[label], unit))
+
+    def _process(
+        self,
+        part: Anatomy,
+        predictor: HSGP,
+        name: str,
+        order: int,
+        left: dict[str, np.ndarray],
+        log_priors: list[Prior],
+    ) -> list[float]:
+        """Return the weights of one expert's slopes and collect the priors of amplitude and lengthscale."""
+        default = priors.LearnedScale(min(1.0, part.slopes[1]), 1.0)
+        found = []
+        for quantity, prior in (
+            ("amplitude", predictor.amplitude or default),
+            ("lengthscale", predictor.lengthscale or priors.LearnedScale(0.7, 0.5)),
+        ):
+            value = prior.median
+            if prior.spread > 0:
+                t = float(left[name % quantity].ravel()[order])
+                log_priors.append(
+                    Prior(math.log(prior.median) + prior.spread * t, math.log(prior.median), prior.spread)
+                )
+                log_priors[-1] = log_priors[-1]._replace(log_jacobian=math.log(prior.spread))
+                value = prior.median * math.exp(prior.spread * t)
+            found.append(value)
+        chosen = self._chosen(predictor, self.free)
+        return [
+            found[0] * math.sqrt(self._density(predictor, found[1], frequency) / volume)
+            for _, frequency, volume in self._sines(predictor, chosen)
+        ]
+
+    def _chosen(self, predictor: Any, default: list[int]) -> list[np.ndarray]:
+        asked = default if predictor.columns is None else [self._position(c) for c in predictor.columns]
+        return [column[0] for column in (self.columns[j] for j in asked) if column is not None]
+
+    def _sines(self, predictor: HSGP, columns: list[np.ndarray]) -> list[tuple[np.ndarray, list[float], float]]:
+        """Return products of sines of mean square 1, their frequencies and the volume of the box."""
+        counts = predictor.m if isinstance(predictor.m, tuple) else (predictor.m,) * len(columns)
+        out = []
+        for numbers in itertools.product(*(range(1, count + 1) for count in counts)):
+            product, frequency, volume = np.ones(len(self.y)), [], 1.0
+            for number, column in zip(numbers, columns, strict=True):
+                inside = column[self.weights > 0]
+                middle, reach = (max(inside) + min(inside)) / 2, predictor.c * (max(inside) - min(inside)) / 2
+                angle = math.pi * number * (column - middle + reach) / (2 * reach)
+                product = product * np.where(abs(column - middle) < reach, math.sqrt(2) * np.sin(angle), 0.0)
+                frequency.append(math.pi * number / (2 * reach))
+                volume *= 2 * reach
+            out.append((product, frequency, volume))
+        return out
+
+    @staticmethod
+    def _density(predictor: HSGP, lengthscale: float, frequency: list[float]) -> float:
+        """Return the spectral density of a kernel of variance 1 (Rasmussen and Williams 2006, section 4.2)."""
+        dims, square = len(frequency), math.fsum(w * w for w in frequency)
+        if predictor.kernel is Kernel.EXP_QUAD:
+            return (2 * math.pi * lengthscale**2) ** (dims / 2) * math.exp(-0.5 * lengthscale**2 * square)
+        nu = 2.5
+        constant = 2**dims * math.pi ** (dims / 2) * math.exp(gammaln(nu + dims / 2) - gammaln(nu)) * (2 * nu) ** nu
+        return float(constant / lengthscale ** (2 * nu) * (2 * nu / lengthscale**2 + square) ** -(nu + dims / 2))
 
     def _tied(self, predictor: Any) -> list[bool]:
         """Return for every column of a predictor of experts whether its slope is one for all of them."""
@@ -457,7 +546,7 @@ class Oracle:
         width = len(basis)
         if isinstance(self.model.gate, GaussianGate):
             return self._regions(left, basis, log_priors)
-        prior = None if isinstance(predictor, Constant) else predictor.slopes
+        prior = None if isinstance(predictor, Constant) else predictor.slopes_prior
         if isinstance(prior, priors.Normal):
             spreads = [prior.scale * (1.0 if prior.standardised else unit) for _, unit in basis]
         else:
@@ -468,6 +557,10 @@ class Oracle:
                 log_priors.append(Prior(t, 0.0, 1.0))
                 total = prior.median * math.exp(prior.spread * t)
             spreads = [total / math.sqrt(width) for _ in basis]
+            if isinstance(predictor, HSGP):
+                length = (predictor.lengthscale or priors.LearnedScale(0.7, 0.5)).median
+                sines = self._sines(predictor, self._chosen(predictor, self.gate_free))
+                spreads = [total * math.sqrt(self._density(predictor, length, w) / volume) for _, w, volume in sines]
         if width:
             total = math.sqrt(math.fsum(s * s for s in spreads))
         elif isinstance(prior, priors.Normal) or prior is None:

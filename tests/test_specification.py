@@ -37,6 +37,7 @@ MODELS = {
     "curves": bm.MixtureOfExperts(
         [bm.Expert(mu=bm.Spline(6, 2), sigma=bm.RBF([[0.1, 2], [-3e-5, 4]], 0.5))] * 2, bm.SoftmaxGate(bm.RBF(4))
     ),
+    "processes": bm.MixtureOfExperts([bm.Expert(mu=bm.HSGP((3, 2), kernel=bm.Kernel.MATERN52))] * 2),
     "nearly flat": bm.nearly_flat(bm.MixtureOfExperts(4, bm.SoftmaxGate(bm.Polynomial(2)))),
     "a flat tree": bm.nearly_flat(bm.hierarchical_moe(((1, 1), 3))),
     "flat sticks": bm.nearly_flat(bm.MixtureOfExperts(3, bm.StickBreakingGate())),
@@ -98,6 +99,17 @@ CHANGED: dict[type, dict[str, Any]] = {
         "columns": (0, "b"),
         "intercept": NARROW,
         "slopes": WIDE,
+        "shared": True,
+        "offset": "o",
+    },
+    bm.HSGP: {
+        "m": (3, 4),
+        "c": 2.0,
+        "kernel": bm.Kernel.MATERN52,
+        "columns": (0, 1),
+        "intercept": NARROW,
+        "amplitude": LEARNED,
+        "lengthscale": LEARNED,
         "shared": True,
         "offset": "o",
     },

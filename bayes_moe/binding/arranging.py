@@ -5,19 +5,26 @@ from __future__ import annotations
 import numpy as np
 
 from .general_steps import gate_bends, gate_step
+from .members import Members
 from .parameters import Parameters
 
 _ROUNDS = 5
 
 
 def arranged(
-    parameters: Parameters, columns: np.ndarray, weights: np.ndarray, responsibilities: np.ndarray
+    parameters: Parameters,
+    table: np.ndarray,
+    weights: np.ndarray,
+    members: Members | None,
+    responsibilities: np.ndarray,
 ) -> np.ndarray:
     """Return the responsibilities (n, K) with their columns in the order that the gate fits best.
 
     Under gates that do not tell equal experts apart they come back as they are.
     """
-    mass = responsibilities * weights[:, None]
+    columns = table[:, parameters.gate_positions]
+    counted = weights if members is None else members.once(members.counts)
+    mass = responsibilities * counted[:, None]
     found = parameters.gate.orders(columns[:, 1:], mass)
     if not found:
         return responsibilities

@@ -22,6 +22,7 @@ from .density import MixtureDensity
 from .design import Design, make_design
 from .extras import Extras, extra_columns, make_extras
 from .general import GeneralDensity
+from .members import Members, make_members, refuse_varying_gate
 from .outcomes import Outcomes
 from .parameters import Parameters, make_parameters
 
@@ -70,8 +71,18 @@ class Bound:
 
     @cached_property
     def counted(self) -> np.ndarray:
-        """Positions of the rows of positive weight; the density knows no others, whatever stands in them."""
-        return np.flatnonzero(self.data.weights > 0)
+        """Positions of the rows of positive weight, in order of their groups where there are some.
+
+        The density knows no others, whatever stands in them.
+        """
+        rows = np.flatnonzero(self.data.weights > 0)
+        together = self.data.groups
+        return rows if together is None else rows[np.argsort(together.codes[rows], kind="stable")]
+
+    @cached_property
+    def members(self) -> Members | None:
+        """Which of these rows share one label."""
+        return None if self.data.groups is None else make_members(self.data.groups.codes[self.counted])
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -91,7 +102,7 @@ class Bound:
     def density(self) -> MixtureDensity | GeneralDensity:
         """The log posterior that engines read: the kernels' where there are some for it, else that of the graphs."""
         table, y, weights = self.data.table.values, self.data.y, self.data.weights
-        if len(self.counted) < len(y):
+        if len(self.counted) < len(y) or self.members is not None:
             table, y, weights = table[self.counted], y[self.counted], weights[self.counted]
         raw = np.asarray(table)
         y, table = self.design.scaling.standardise_y(y), self.design.matrix(raw)
@@ -102,15 +113,15 @@ class Bound:
                 y = y - added[:, self.parameters.gate_rows]
             return MixtureDensity(self.design, self.parameters, table, y, weights)
         outcomes = Outcomes(y, weights, extras.arguments(raw), extras.added(raw), self.design.scaling.log_unit)
-        return GeneralDensity(
-            self.design, self.parameters, self.groups, table, outcomes, alike=len(self.model.blocks) == 1
-        )
+        alike = len(self.model.blocks) == 1
+        return GeneralDensity(self.design, self.parameters, self.groups, table, outcomes, self.members, alike=alike)
 
     @property
     def _has_kernels(self) -> bool:
         normal = all(type(expert.family) is Normal for expert in self.met.experts)
         gated = type(self.met.gate) in (SoftmaxGate, EqualGate)
-        return normal and gated and self._added_to_all_means
+        ready = self.data.groups is None and not self.parameters.scaled
+        return normal and gated and ready and self._added_to_all_means
 
     @property
     def _added_to_all_means(self) -> bool:
@@ -156,7 +167,7 @@ def bind(model: MixtureOfExperts, data: Data) -> Bound:
     SpecError
         If a predictor or a family names a column that the table does not have.
     InputError
-        If the target does not belong to the experts' families.
+        If the target does not belong to the experts' families, or the gate varies within a group.
     """
     counted = data.weights > 0
     y, weights = data.y[counted], data.weights[counted]
@@ -173,8 +184,12 @@ def bind(model: MixtureOfExperts, data: Data) -> Bound:
         gate_columns=data.gate_columns,
         dropped=data.dropped,
         reserved=extra_columns(met),
+        sources=data.table.sources,
     )
     raw = np.asarray(data.table.values)[counted]
+    if data.groups is not None:
+        columns = design.matrix(np.asarray(data.table.values))[:, design.gate.positions[1:]]
+        refuse_varying_gate(columns, design.gate.basis.names, data.groups.codes, data.groups.labels)
     centres = [
         _centre(expert.family, scaling.standardise_y(y), weights, raw, data.table.names) for expert, _ in met.blocks
     ]

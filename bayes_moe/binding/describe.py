@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..families import Parameter
+from ..families import Parameter, Role
 from ..gates.base import BoundGate
 from .design import Design
+from .expert_terms import ExpertTerm
 from .parameters import Parameters, unpack_free
 
 
@@ -29,12 +30,13 @@ def feature_names(parameters: Parameters, name: str) -> tuple[str, ...]:
 def all_coefficients(parameters: Parameters, q: np.ndarray) -> np.ndarray:
     """Return coefficients (draws, predictors, P) from unconstrained vectors (draws, size), all draws at once."""
     flat = np.zeros((len(q), parameters.rows * parameters.width))
-    targets, sources, factors = parameters.links
+    targets, sources, _ = parameters.links
     if parameters.copied:
         flat[:, targets] = q[:, sources]
     else:
-        for target, source, factor in zip(targets, sources, factors, strict=True):
-            flat[:, target] += factor * q[:, source]
+        factors = np.broadcast_to(parameters.factors(q), (len(q), len(targets)))
+        for link, (target, source) in enumerate(zip(targets, sources, strict=True)):
+            flat[:, target] += factors[:, link] * q[:, source]
     out = flat.reshape(len(q), parameters.rows, parameters.width)
     gate = parameters.gate
     if gate.free:
@@ -76,7 +78,38 @@ def user_coefficients(parameters: Parameters, design: Design, q: np.ndarray) -> 
             out[f"{parameter.predicted}_intercept"] = shaped.take(0, axis)
             if names:
                 out[f"{parameter.predicted}_slopes"] = shaped.take(range(1, 1 + len(names)), axis)
+        out.update(_hyperparameters(parameters, design, parameter.name, q))
     out.update(_gate_coefficients(parameters, design, q))
+    return out
+
+
+def hyperparameter_names(parameters: Parameters, name: str) -> tuple[str, ...]:
+    """Return what the weights of one parameter's slopes depend on, over all blocks, in order."""
+    found: dict[str, None] = {}
+    for term in parameters.terms:
+        if term.parameter.name == name and term.weights is not None:
+            found.update(dict.fromkeys(term.weights.names))
+    return tuple(found)
+
+
+def amplitude_unit(term: ExpertTerm, design: Design) -> float:
+    """Return the unit in which amplitudes are reported: that of what is predicted, where it has but one."""
+    located = term.parameter.role is Role.LOCATION and not term.parameter.labels
+    return design.scaling.unit(term.parameter.units[0])[1] if located else 1.0
+
+
+def _hyperparameters(parameters: Parameters, design: Design, name: str, q: np.ndarray) -> dict[str, np.ndarray]:
+    """Return amplitudes, in units of what is predicted, and lengthscales (..., expert); 0 for experts without."""
+    out: dict[str, np.ndarray] = {}
+    for term in parameters.terms:
+        if term.parameter.name == name and term.weights is not None:
+            values = term.weights.described([q[..., places] for places in term.hyper.T])
+            for quantity, found in values.items():
+                key = f"{term.parameter.predicted}_{quantity}"
+                whole = out.setdefault(key, np.zeros((*q.shape[:-1], parameters.experts)))
+                whole[..., list(term.experts)] = found * (
+                    amplitude_unit(term, design) if quantity == "amplitude" else 1.0
+                )
     return out
 
 
@@ -109,6 +142,8 @@ def user_dims(parameters: Parameters) -> dict[str, tuple[str, ...]]:
             out[f"{parameter.predicted}_intercept"] = ("expert", *labels)
             if names:
                 out[f"{parameter.predicted}_slopes"] = ("expert", f"{parameter.name}_feature", *labels)
+        for quantity in hyperparameter_names(parameters, parameter.name):
+            out[f"{parameter.predicted}_{quantity}"] = ("expert",)
     if parameters.gate.free:
         out.update(parameters.gate.reported_dims)
         out["gate_scale"] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -86,31 +86,35 @@ def make_design(
     gate_columns: Sequence[str] = (),
     dropped: Sequence[str] = (),
     reserved: Sequence[str] = (),
+    sources: Sequence[str] = (),
 ) -> Design:
     """Return the design of ``model`` for a raw training table.
 
     Columns appended for the gate belong to the gate, and columns that one predictor names belong to it; a predictor
-    without ``columns=`` uses all that nothing else claims. ``reserved`` columns are claimed by families.
+    without ``columns=`` uses all that nothing else claims. ``reserved`` columns are claimed by families; ``sources``
+    names the user's column that every column came from.
 
     Raises
     ------
     SpecError
-        If a predictor names a column that the table does not have, or a gate's predictor has an offset.
+        If a predictor names a column that the table does not have, or one has no meaning in a gate.
     """
     standardised = scaling.standardise_x(table)
     gate_predictor = model.gate.predictor
     expert_predictors = [tuple(expert.predictors.values()) for expert, _ in model.blocks]
     predictors = [gate_predictor, *(p for block in expert_predictors for p in block)]
-    claimed = {_position(column, names) for predictor in predictors for column in predictor.claimed()}
-    claimed |= {_position(name, names) for name in reserved}
-    refuse_gate_offset(gate_predictor)
+    table_columns = Columns(tuple(names), (), scaling.x_center, scaling.x_scale, tuple(dropped), tuple(sources))
+    claimed = {
+        j for p in predictors for column in p.claimed() for j in table_columns.places(column, type(p).__name__)
+    } | {list(names).index(name) for name in reserved if name in names}
+    gate_predictor.refuse_in_gate()
     offsets = [[_offset(predictor, names) for predictor in block] for block in expert_predictors]
     claimed |= {offset for block in offsets for offset in block if offset is not None}
     appended = {list(names).index(name) for name in gate_columns}
     free = [j for j in range(len(names)) if j not in claimed and j not in appended]
 
     def columns(default: Sequence[int]) -> Columns:
-        return Columns(tuple(names), tuple(default), scaling.x_center, scaling.x_scale, tuple(dropped))
+        return replace(table_columns, default=tuple(default))
 
     for_experts, for_gate = columns(free), columns(sorted(appended) if appended else free)
     collector = _Collector(standardised)
@@ -123,21 +127,6 @@ def make_design(
         for block, added in zip(expert_predictors, offsets, strict=True)
     )
     return Design(scaling, gate, experts, tuple(collector.bases), tuple(collector.keep), collector.width)
-
-
-def _position(column: str | int, names: Sequence[str]) -> int:
-    if isinstance(column, str):
-        return list(names).index(column) if column in names else -1
-    return column
-
-
-def refuse_gate_offset(predictor: Predictor) -> None:
-    """Refuse an offset in a gate's predictor."""
-    if predictor.offset is not None:
-        raise SpecError(
-            f"gate: expected a predictor without offset, got offset={predictor.offset!r} → what is added to every "
-            "expert's log weight changes no weight; leave it out"
-        )
 
 
 def _offset(predictor: Predictor, names: Sequence[str]) -> int | None:

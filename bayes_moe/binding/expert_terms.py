@@ -12,7 +12,7 @@ from ..families import Parameter, Role
 from ..gates import Free
 from ..gates.base import zero_sum_basis
 from ..mixture import MixtureOfExperts
-from ..predictors.base import Predictor
+from ..predictors.base import Predictor, Weights
 from ..priors import Normal
 from .design import Design, Term
 
@@ -38,6 +38,8 @@ class ExpertTerm:
     offset_center
         Mean over the training rows of what is added to the linear predictor; it is added less that, so that priors of
         the intercept are about the average row.
+    weights
+        What multiplies the slopes, if anything does.
     """
 
     parameter: Parameter
@@ -49,6 +51,7 @@ class ExpertTerm:
     start: int
     free: tuple[Free, ...]
     offset_center: float = 0.0
+    weights: Weights | None = None
 
     @property
     def shared(self) -> bool:
@@ -84,6 +87,15 @@ class ExpertTerm:
         pooled = self.start + count * (1 + width) * free + np.arange(tied * free).reshape(1, tied, free)
         pieces = [np.broadcast_to(piece, (lead, *piece.shape[1:])) for piece in (intercepts, slopes, pooled)]
         return np.ascontiguousarray(np.concatenate(pieces, axis=1)[:, self.order])
+
+    @cached_property
+    def hyper(self) -> np.ndarray:
+        """Positions in q of what the weights depend on, (experts, H)."""
+        count = 1 if self.shared else len(self.experts)
+        number = len(self.weights.names) if self.weights is not None else 0
+        first = self.start + sum(piece.size for piece in self.free) - number * count
+        found = first + np.arange(number * count).reshape(number, count).T
+        return np.ascontiguousarray(np.broadcast_to(found, (len(self.experts), number)))
 
     def coordinate(self, dim: str) -> Sequence[object]:
         """Return the labels along a dimension of the free variables: experts, or columns of the basis."""
@@ -162,10 +174,11 @@ def make_expert_terms(
         for order, parameter in enumerate(expert.family.parameters):
             predictor = expert.predictors[parameter.name]
             term = design.experts[index][order]
-            free = _expert_free(parameter, predictor, term, positions, design, centres[index], suffix)
+            weights = term.basis.weights(parameter.prior.slopes.scale)
+            free = _expert_free(parameter, predictor, term, positions, design, centres[index], suffix, weights)
             row = ahead + slot * count
             center = 0.0 if term.offset is None else design.scaling.x_center[term.offset]
-            terms.append(ExpertTerm(parameter, predictor, term, positions, row, count, at, free, center))
+            terms.append(ExpertTerm(parameter, predictor, term, positions, row, count, at, free, center, weights))
             at += sum(piece.size for piece in free)
             slot += max(1, len(parameter.labels))
         slots = max(slots, slot)
@@ -180,6 +193,7 @@ def _expert_free(
     design: Design,
     centre: Mapping[str, float],
     suffix: str,
+    weights: Weights | None,
 ) -> tuple[Free, ...]:
     predicted, scaling = parameter.predicted, design.scaling
     units = np.array([scaling.unit(output) for output in parameter.units])
@@ -206,7 +220,9 @@ def _expert_free(
     whole = Free(f"{predicted}_intercept{suffix}_z", (*dims, *names), (*lead, *tail), loc, scale, zero_sum)
     if not term.width:
         return (whole,)
-    slopes = predictor.slopes_prior or parameter.prior.slopes
+    slopes = parameter.prior.slopes if predictor.slopes_prior is None else predictor.slopes_prior
+    if weights is not None:
+        slopes = Normal(0.0, 1.0, standardised=True)
     slope_units = term.basis.slope_units()
     loc, scale = _standardised(slopes, stretch, slope_units[:, None] if tail else slope_units)
     tied = np.zeros(term.width, dtype=bool) if whole_shared else term.basis.pooled()
@@ -218,7 +234,9 @@ def _expert_free(
             inner = (*along, f"{parameter.name}_{word if some else ''}feature{suffix}", *names)
             name = f"{predicted}_slopes{'_shared' if word == 'shared_' else ''}{suffix}_z"
             out.append(Free(name, inner, (*ahead, int(used.sum()), *tail), own_loc, own_scale, zero_sum))
-    return tuple(out)
+    moved = weights.names if weights is not None else ()
+    zero, one = np.zeros(()), np.ones(())
+    return (*out, *(Free(f"{predicted}_log_{name}{suffix}_z", dims, lead, zero, one) for name in moved))
 
 
 def _of_columns(values: np.ndarray, used: np.ndarray, *, labelled: bool) -> np.ndarray:

@@ -97,6 +97,12 @@ def extra_columns(model: MixtureOfExperts) -> tuple[str, ...]:
     return tuple(found)
 
 
+def named_columns(model: MixtureOfExperts) -> tuple[str, ...]:
+    """Return the names of all columns of X that ``model`` takes as they are: trials, exposures and offsets."""
+    offsets = [p.offset for expert, _ in model.blocks for p in expert.predictors.values() if p.offset is not None]
+    return tuple(dict.fromkeys([*extra_columns(model), *offsets]))
+
+
 def make_extras(model: MixtureOfExperts, names: Sequence[str], parameters: Parameters, scaling: Scaling) -> Extras:
     """Return the columns that enter the densities of ``model`` beside the design.
 

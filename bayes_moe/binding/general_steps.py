@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..gates import BoundGate
-from .chunks import Chunk, Group
+from .chunks import Chunk, Group, Mass
 from .parameters import Parameters
 
 _LONGEST = 4.0
+_LONGEST_LOG = 1.0
 _FLATTEST = 1e-8  # share of the largest curvature that a direction has at least
 
 
@@ -30,12 +31,15 @@ class Sums:
     gate
         Per block of b linear predictors of the gate (b W, b W): Hessian of the expected log weights in their
         coefficients, on the gate's own W columns.
+    gate_sizes
+        (K,) sums of responsibilities as the gate counts them: a group with one label once.
     """
 
     sizes: np.ndarray
     scores: np.ndarray
     bends: tuple[np.ndarray, ...]
     gate: tuple[np.ndarray, ...]
+    gate_sizes: np.ndarray
 
     @classmethod
     def empty(cls, parameters: Parameters, groups: Sequence[Group]) -> Sums:
@@ -51,44 +55,49 @@ class Sums:
             np.zeros((parameters.rows, width)),
             tuple(np.zeros((slot * width, slot * width)) for slot in slots),
             tuple(np.zeros((side, side)) for side in sides),
+            np.zeros(parameters.experts),
         )
 
-    def add(self, chunk: Chunk, mass: np.ndarray, pulled: np.ndarray, gate: BoundGate, groups: Sequence[Group]) -> None:
-        """Add a chunk of rows with weighted responsibilities (n, K) and the gradient (n, R) they give."""
+    def add(self, chunk: Chunk, mass: Mass, pulled: np.ndarray, gate: BoundGate, groups: Sequence[Group]) -> None:
+        """Add a chunk of rows with what its terms count and the gradient (n, R) they give."""
         table, width = chunk.table, chunk.table.shape[1]
-        self.sizes[:] += mass.sum(axis=0)
+        self.sizes[:] += mass.experts.sum(axis=0)
         self.scores[:] += pulled.T @ table
         for group, bends in zip(groups, chunk.bends, strict=True):
             if bends is None:
                 continue
             for i, expert in enumerate(group.experts):
-                own = mass[:, expert]
+                own = mass.experts[:, expert]
                 for a in range(len(bends)):
                     for b in range(a, len(bends)):
-                        weight = np.where(own > 0, own * bends[a, b, :, i], 0.0)
+                        weight = own * np.where(own > 0, bends[a, b, :, i], 0.0)
                         square = (table * weight[:, None]).T @ table
                         self.bends[expert][a * width : (a + 1) * width, b * width : (b + 1) * width] += square
                         if b > a:
                             self.bends[expert][b * width : (b + 1) * width, a * width : (a + 1) * width] += square
+        self.gate_sizes[:] += mass.gate.sum(axis=0)
         if self.gate:
             eta = chunk.eta[:, : gate.predictors]
-            for sums, square in zip(self.gate, gate_bends(gate, chunk.gate_table, eta, mass), strict=True):
+            for sums, square in zip(self.gate, gate_bends(gate, chunk.gate_table, eta, mass.gate), strict=True):
                 sums += square
 
 
 def maximise(parameters: Parameters, q: np.ndarray, sums: Sums, *, damping: float) -> np.ndarray:
     """Return q moved by a damped Newton step of every expert's and the gate's own part of the objective."""
     out = q.copy()
-    best = parameters.gate.closed_form(sums.sizes, sums.gate)
+    best = parameters.gate.closed_form(sums.gate_sizes, sums.gate)
     if best is not None:
         out[parameters.gate_start :] = best
     if damping > 0:
         precision = parameters.prior_scale**-2.0
         slope = parameters.pull_back(q, sums.scores) - precision * (q - parameters.prior_loc)
+        bent = parameters.curvature(q, sums.scores) if parameters.scaled else None
         for island in parameters.islands:
             places = island.places
             curvature = np.diag(precision[places])
-            for expert, matrix in island.maps:
+            if bent is not None:
+                curvature -= bent[np.ix_(places, places)]
+            for expert, matrix in parameters.maps(island, q):
                 curvature -= matrix.T @ sums.bends[expert] @ matrix
             out[places] += damping * _shortened(parameters, places, _ascent(curvature, slope[places]))
         if best is None and parameters.gate_start < parameters.size:
@@ -120,6 +129,7 @@ def _ascent(curvature: np.ndarray, slope: np.ndarray) -> np.ndarray:
 def _shortened(parameters: Parameters, places: np.ndarray, step: np.ndarray) -> np.ndarray:
     """Return the step, shorter where it would move coefficients further than a quadratic can be trusted."""
     reach = _LONGEST * np.maximum(1.0, parameters.prior_scale[places])
+    reach[np.isin(places, parameters.hyper)] = _LONGEST_LOG  # what they multiply moves as well
     longest = float(np.max(np.abs(step) / reach, initial=0.0))
     return step / max(longest, 1.0)
 

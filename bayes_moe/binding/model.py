@@ -23,10 +23,11 @@ from ..data import Data
 from ..families import Parameter, Role
 from ..gates import Free
 from .chunks import Group
-from .describe import distinct_parameters, feature_names, user_coords
+from .describe import amplitude_unit, distinct_parameters, feature_names, user_coords
 from .design import Design
 from .expert_terms import ExpertTerm
 from .extras import Extras
+from .model_groups import observe_groups
 from .observed import Part, observe
 from .parameters import Parameters
 
@@ -66,9 +67,13 @@ def build_model(
         ]
         units = (_shared(scaling.y_center), _shared(scaling.y_scale))
         logits = predictors.logits(columns)
-        observe(logits, parts, (*units, *weights), observed, dims)
+        declared = logits, parts, (*units, *weights), observed, dims
+        if data.groups is None:
+            observe(*declared)
+        else:
+            observe_groups(*declared, data.groups)
         if parameters.gate.joint:
-            _observe_covariates(logits, weights)
+            _observe_covariates(logits, data)
         predictors.report()
     return built
 
@@ -220,6 +225,7 @@ class _Predictors:
                 pm.Deterministic(parameter.name, pt.exp(full[:, 0]), dims=("expert", *dims))
             else:
                 self._register(parameter.predicted, f"{parameter.name}_feature", full, names, dims)
+            self._report_weights(parameter)
         if self.parameters.gate.free:
             gate, basis = self._shared_gate(), self.design.gate.basis
             raw = self._gate() @ _shared(basis.to_user().T)
@@ -255,6 +261,20 @@ class _Predictors:
         if features:
             pm.Deterministic(f"{name}_slopes", full[:, 1:], dims=("expert", dim, *labels))
 
+    def _report_weights(self, parameter: Parameter) -> None:
+        """Register amplitudes and lengthscales (K,); 0 for experts without."""
+        found: dict[str, TensorVariable] = {}
+        for term in (term for term in self._terms(parameter) if term.weights is not None):
+            for name, value in _with_shared(term.weights).described(self._hyper(term)).items():
+                unit = _shared(amplitude_unit(term, self.design) if name == "amplitude" else 1.0)
+                whole = found.get(name, pt.zeros(self.experts))
+                found[name] = pt.set_subtensor(whole[_shared(np.array(term.experts))], value * unit)
+        for name, value in found.items():
+            pm.Deterministic(f"{parameter.predicted}_{name}", value, dims="expert")
+
+    def _hyper(self, term: ExpertTerm) -> list[TensorVariable]:
+        return [self.variables[free.name] for free in term.free[2:]]
+
     def _terms(self, parameter: Parameter) -> list[ExpertTerm]:
         return [term for term in self.parameters.terms if term.parameter == parameter]
 
@@ -269,8 +289,12 @@ class _Predictors:
     def _block(self, term: ExpertTerm, label: int) -> TensorVariable:
         """Return one label's coefficients (experts of the block, 1 + p) on the term's own basis."""
         pieces = [self.variables[free.name] for free in term.free]
+        if term.weights is not None:
+            pieces = pieces[:2]
         if term.parameter.labels:
             pieces = [piece[..., label] for piece in pieces]
+        if term.weights is not None:
+            pieces[1] = np.exp(_with_shared(term.weights).logs(self._hyper(term))) * pieces[1]
         if term.shared:
             row = pt.concatenate([pieces[0][None], *pieces[1:]]) if len(pieces) > 1 else pieces[0][None]
             return pt.ones((_shared(term.experts).shape[0], 1)) * row[None, :]
@@ -278,6 +302,10 @@ class _Predictors:
             pieces[-1] = pt.ones((_shared(term.experts).shape[0], 1)) * pieces[-1][None, :]
             return pt.concatenate([pieces[0][:, None], *pieces[1:]], axis=1)[:, _shared(term.order)]
         return pt.concatenate([pieces[0][:, None], *pieces[1:]], axis=1) if len(pieces) > 1 else pieces[0][:, None]
+
+
+def _with_shared(record: Any) -> Any:
+    return replace(record, **_numbers_shared(record))
 
 
 def _stacked(blocks: Sequence[TensorVariable], terms: Sequence[ExpertTerm]) -> TensorVariable:
@@ -293,8 +321,14 @@ def _places(experts: Sequence[int], positions: np.ndarray, width: int) -> np.nda
     return np.ravel(np.asarray(experts, dtype=np.int64)[:, None] * width + positions[None, :])
 
 
-def _observe_covariates(log_joint: TensorVariable, weights: Sequence[TensorVariable]) -> None:
-    """Add the log density of x under a gate that models it; y stays observed given x."""
+def _observe_covariates(log_joint: TensorVariable, data: Data) -> None:
+    """Add the log density of x under a gate that models it, that of a group once; y stays observed given x."""
     top = log_joint.max(axis=1, keepdims=True)
     log_density = top[:, 0] + pt.log(pt.exp(log_joint - top).sum(axis=1))
-    pm.Potential("gate_X", pt.switch(pt.eq(weights[0], 0.0), 0.0, weights[0] * log_density) if weights else log_density)
+    counts = data.weights
+    if data.groups is not None:
+        seen = np.flatnonzero(data.weights > 0)
+        counts = np.zeros(len(data.weights))
+        counts[seen[np.unique(data.groups.codes[seen], return_index=True)[1]]] = 1.0
+    counted = pm.Data("gate_counts", counts, dims="obs")
+    pm.Potential("gate_X", pt.switch(pt.eq(counted, 0.0), 0.0, counted * log_density))

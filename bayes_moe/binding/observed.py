@@ -98,9 +98,9 @@ def _signature(parts: Sequence[Part], weights: int, *, vector: bool) -> str:
     return ",".join([*inputs, *units, *["()"] * weights]) + ("->(q)" if vector else "->()")
 
 
-def _split(
-    parts: Sequence[Part], inputs: Sequence[TensorVariable]
-) -> list[tuple[Part, Sequence[TensorVariable], Sequence[TensorVariable]]]:
+def split_inputs[Input](
+    parts: Sequence[Part], inputs: Sequence[Input]
+) -> list[tuple[Part, Sequence[Input], Sequence[Input]]]:
     """Return every part with its linear predictors and given columns among the inputs."""
     out, at = [], 1
     for part in parts:
@@ -119,17 +119,24 @@ def _log_density(
     if len(parts) == 1 and isinstance(parts[0].family, Normal):
         mu, log_sigma = inputs[1:]
         return normal_mixture(logits, mu, log_sigma, y)
+    return mix_log_densities(logits, expert_log_densities(parts, inputs, y, vector=vector))
+
+
+def expert_log_densities(
+    parts: Sequence[Part], inputs: Sequence[TensorVariable], y: TensorVariable, *, vector: bool
+) -> TensorVariable:
+    """Return the log densities (rows, K) of the experts at standardised y; the first input is the logits."""
     column = y[:, None, :] if vector else y[:, None]
     found = []
-    for part, predicted, given in _split(parts, inputs):
+    for part, predicted, given in split_inputs(parts, inputs):
         value = part.family.logpdf(column, *predicted, *(values[:, None] for values in given))
         if not predicted:
             value = value + pt.zeros((1, len(part.experts)))
         found.append(value)
     if len(found) == 1:
-        return mix_log_densities(logits, found[0])
+        return found[0]
     order = pytensor.shared(np.argsort(np.concatenate([part.experts for part in parts])))
-    return mix_log_densities(logits, pt.concatenate(found, axis=1)[:, order])
+    return pt.concatenate(found, axis=1)[:, order]
 
 
 def _draw(
@@ -139,7 +146,7 @@ def _draw(
     logits = inputs[0]
     label = pm.Categorical.dist(logit_p=logits, size=size)
     drawn: TensorVariable | None = None
-    for part, predicted, given in _split(parts, inputs):
+    for part, predicted, given in split_inputs(parts, inputs):
         # the graph of a draw takes no shared variables; which experts are of which family is structure
         mine_are = pt.arange(logits.shape[-1]) if len(parts) == 1 else pt.as_tensor(part.experts)
         chosen = pt.eq(label[..., None], mine_are)

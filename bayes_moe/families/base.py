@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 
 from ..predictors.base import Predictor
 from ..priors import Coefficients, Normal
+from .closed import ClosedTerms
 
 
 class Role(Enum):
@@ -200,6 +201,13 @@ class Family(ABC):
         """Return where default priors of intercepts lie, by linear predictor, if that depends on the target."""
         del y, weights
         return {}
+
+    def closed_form(
+        self, y: np.ndarray, etas: Sequence[np.ndarray], given: Sequence[np.ndarray], *, bends: bool
+    ) -> ClosedTerms | None:
+        """Return the log density with its derivatives as `ClosedTerms`, or None where only its graph says them."""
+        del y, etas, given, bends
+        return None
 
     @abstractmethod
     def logpdf(self, y: Any, *predicted: Any) -> Any:

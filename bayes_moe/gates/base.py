@@ -149,6 +149,10 @@ class BoundGate(ABC):
         """Return the log weights (n, K) as the target has them, with the density of x where that is modelled."""
         return self.log_weights(eta)
 
+    def log_total(self, log_joint: np.ndarray) -> np.ndarray:
+        """Return the log density of x (n,), 0 where it is not modelled."""
+        return np.logaddexp.reduce(log_joint, axis=1) if self.joint else np.zeros(len(log_joint))
+
     def log_weights_graph(self, eta: Any) -> Any:
         """Return unnormalised log weights (n, K) as a graph of the linear predictors (n, G)."""
         return eta
@@ -178,7 +182,8 @@ class BoundGate(ABC):
     def closed_form(self, sizes: np.ndarray, squares: Sequence[np.ndarray]) -> np.ndarray | None:
         """Return the unconstrained values that the M-step moves to, or None where it takes Newton's steps.
 
-        ``sizes`` (K,) are sums of responsibilities, and ``squares`` sums of `bends` with the gate's columns.
+        ``sizes`` (K,) are sums of responsibilities as the gate counts them, ``squares`` sums of `bends` with the
+        gate's columns.
         """
         del sizes, squares
         return None

@@ -77,7 +77,7 @@ def read_spread(predictor: Predictor, basis: Basis) -> Spread:
     spread = 0.0
     if learned:
         scale = DEFAULT_SCALE if slopes is None else slopes
-        units = np.full(width, scale.median / np.sqrt(max(width, 1)))
+        units = scale.median * basis.shares()
         spread = scale.spread
     else:
         factor = np.ones(width) if slopes.standardised else basis.slope_units()

@@ -7,7 +7,6 @@ derivatives, PyTensor derives from that graph. All of it works element by elemen
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -16,28 +15,10 @@ import pytensor
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
+from .derivatives import Terms, square
 from .graded import Graded
 
 LogPdf = Callable[..., TensorVariable]
-
-
-@dataclass(frozen=True, eq=False)
-class Terms:
-    """One family's log density at some elements, with its derivatives.
-
-    Parameters
-    ----------
-    value
-        (n, k) log densities.
-    slopes
-        (m, n, k) derivatives in the m linear predictors.
-    bends
-        (m, m, n, k) second derivatives; None where they were not asked for.
-    """
-
-    value: np.ndarray
-    slopes: np.ndarray
-    bends: np.ndarray | None
 
 
 class TermsFunction:
@@ -80,12 +61,8 @@ class TermsFunction:
         if not bends:
             return Terms(value, first, None)
         count = len(self._etas)
-        full = np.empty((count, count, *value.shape))
-        upper = iter(self._bends()(y, *etas, *given, elements=elements) if count else ())
-        for i in range(count):
-            for j in range(i, count):
-                full[i, j] = full[j, i] = next(upper)
-        return Terms(value, first, full)
+        upper = self._bends()(y, *etas, *given, elements=elements) if count else []
+        return Terms(value, first, square(upper, value.shape, count))
 
     def _bends(self) -> Graded:
         """Return the second derivatives, compiled when they are first asked for."""

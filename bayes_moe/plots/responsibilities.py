@@ -45,7 +45,7 @@ def responsibilities(fit: Fit, *, column: str | int | None = None, ax: Axes | No
     path = along(fit, column)
     ax = canvas(ax)
     table = np.asarray(fit.data.table.values)
-    r = fit.responsibilities(table, fit.data.y).values
+    r = fit.responsibilities().values
     colours = expert_colours(r.shape[1])
     shared = r.max(axis=1) < SHARED
     rims = np.where(shared[:, None], (0.13, 0.13, 0.13, 1.0), (1.0, 1.0, 1.0, 0.0))

@@ -14,8 +14,9 @@ from ..families import Role
 from ..gates import BoundGate
 from .matching import Matching, TreeOrder
 from .mixed import WHICH, Mixed, slot
-from .mixtures import MixtureDraws
+from .mixtures import MixtureDraws, allocation, gate_probabilities
 from .relabel import Relabelling, choose_rows, permuted, relabel
+from .shared_labels import group_rows, log_shares, training_joint, with_known_labels
 
 _CHUNK = 4_000_000
 _HELD = 8_000_000  # responsibilities that are computed once and kept, 64 MB, instead of once a pass
@@ -66,9 +67,31 @@ class Draws:
             out[name] = values.reshape(lead + values.shape[1:])
         return out
 
-    def mixture(self, table: np.ndarray) -> MixtureDraws:
-        """Return the mixture of every draw at rows of the raw table."""
-        return mixture_draws(self.bound, self.coefficients, table)
+    def mixture(self, table: np.ndarray, groups: np.ndarray | None = None) -> MixtureDraws:
+        """Return the mixture of every draw at rows of the raw table.
+
+        ``groups`` (n,) are positions of the rows' groups among those of training, -1 for others: where training knows
+        a group, what it says of its label under every draw stands in place of the gate.
+        """
+        found = mixture_draws(self.bound, self.coefficients, table)
+        if groups is None or not np.any(groups >= 0):
+            return found
+        known, joint = self.group_joint(groups)
+        return with_known_labels(found, groups, known, log_shares(joint))
+
+    def group_joint(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return positions (G,) of those wanted groups that have rows that count, and `group_joint` of them."""
+        rows = group_rows(self.bound, wanted)
+        table = np.asarray(self.bound.data.table.values)[rows]
+        return training_joint(self.bound, mixture_draws(self.bound, self.coefficients, table), wanted)
+
+    def training_responsibilities(self) -> np.ndarray:
+        """Return p(expert | all training data) of the training rows (n, K), averaged over draws."""
+        data = self.bound.data
+        table = np.asarray(data.table.values)
+        if data.groups is None:
+            return allocation(self.mixture(table), data.y)
+        return gate_probabilities(self.mixture(table, data.groups.codes))
 
 
 def permute_rows(coefficients: np.ndarray, permutations: np.ndarray, gate: BoundGate) -> np.ndarray:
@@ -170,7 +193,12 @@ def label_draws(bound: Bound, q: np.ndarray, mode: np.ndarray | None) -> Labels:
     if experts == 1 or len(q) == 1:
         return Labels(permutations, 1.0, 0.0, ambiguous=False)
     pivot = bound.density.responsibilities(q[0] if mode is None else mode)
-    rows, weights = choose_rows(pivot, weights=bound.density.weights, limit=_LABEL_ROWS)
+    members = bound.members
+    if members is None:
+        rows, weights = choose_rows(pivot, weights=bound.density.weights, limit=_LABEL_ROWS)
+    else:
+        groups, weights = choose_rows(pivot[members.starts], weights=members.counts, limit=_LABEL_ROWS)
+        rows = members.starts[groups]
     coefficients = all_coefficients(bound.parameters, q)
     if bound.parameters.gate.tree is not None:
         kinds = {position: kind for kind, (_, positions) in enumerate(bound.model.blocks) for position in positions}
@@ -199,18 +227,13 @@ def _label_block(
     matching: Matching | None = None,
 ) -> Relabelling:
     """Relabel one block of equal experts by the responsibilities within it."""
-    chosen = bound.counted[rows]
-    table, y = np.asarray(bound.data.table.values)[chosen], bound.data.y[chosen]
     inside = pivot[:, positions]
     share = inside.sum(axis=1)
-    mixture = mixture_draws(bound, coefficients, table)
     step = max(1, _CHUNK // max(1, len(rows) * bound.parameters.experts))
 
     def chunks() -> Iterator[np.ndarray]:
         for start in range(0, len(coefficients), step):
-            stop = min(start + step, len(coefficients))
-            log_gate, values = mixture.components(slice(0, len(rows)), slice(start, stop))
-            joint = (log_gate + mixture.family.log_density(y[:, None], **values))[:, :, positions]
+            joint = _log_joint(bound, coefficients[start : start + step], rows)[:, :, positions]
             joint = np.exp(joint - joint.max(axis=2, keepdims=True))
             yield joint / joint.sum(axis=2, keepdims=True)
 
@@ -219,3 +242,15 @@ def _label_block(
     small = len(coefficients) * inside.size <= _HELD
     source = np.concatenate(list(chunks())) if small else chunks
     return relabel(source, conditional, weights=weights * share, matching=matching)
+
+
+def _log_joint(bound: Bound, coefficients: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return log gate plus log density (draws, rows, K) of rows that count, or of the groups that begin there."""
+    chosen = bound.counted[rows]
+    table = np.asarray(bound.data.table.values)
+    if bound.data.groups is not None:
+        wanted = bound.data.groups.codes[chosen]
+        return training_joint(bound, mixture_draws(bound, coefficients, table[group_rows(bound, wanted)]), wanted)[1]
+    mixture = mixture_draws(bound, coefficients, table[chosen])
+    log_gate, values = mixture.components(slice(0, len(rows)), slice(0, len(coefficients)))
+    return np.asarray(log_gate + mixture.family.log_density(bound.data.y[chosen, None], **values))

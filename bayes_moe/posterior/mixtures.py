@@ -320,6 +320,21 @@ def cdf(m: MixtureDraws, y: ArrayLike) -> Floats:
 
 
 @np.errstate(all="ignore")
+def allocation(m: MixtureDraws, y: ArrayLike) -> Floats:
+    """Return the probability that expert k made y_i of the training rows (n, K): E[g_k f_k / Σ_j g_j f_j] over draws.
+
+    The draws have seen these y already, so that responsibilities are averaged as they are; `responsibilities` is for
+    rows they have not seen. Where y_i has no density under any expert, gates stand in.
+    """
+    values, total = outcomes(m, y), np.zeros((m.rows, m.experts))
+    for piece in pieces(m):
+        joint = _log_joint(m, piece, values)
+        shares = np.exp(joint - _over_experts(joint)[..., None])
+        total[piece.rows] += np.where(np.isnan(shares), np.exp(piece.log_gate), shares).sum(axis=0)
+    return total / m.draws
+
+
+@np.errstate(all="ignore")
 def responsibilities(m: MixtureDraws, y: ArrayLike) -> Floats:
     """Return the probability that expert k made y_i (n, K): E[g_k f_k] / Σ_j E[g_j f_j], E over draws.
 

@@ -11,9 +11,11 @@ import xarray as xr
 
 from ..binding.bind import Bound
 from ..binding.describe import user_coords, user_dims
+from ..groups import Groups
 from ..inference.outcome import Outcome
 from .draws import Draws, Labels
 from .mixtures import pointwise_log_density
+from .shared_labels import log_totals
 
 LARGEST_LOG_LIKELIHOOD = 20_000_000
 """Elements (draws x rows) up to which the pointwise log likelihood is stored with the fit."""
@@ -54,7 +56,9 @@ def posterior_group(bound: Bound, draws: Draws) -> xr.Dataset:
 
 
 def log_likelihood_group(bound: Bound, draws: Draws) -> xr.Dataset:
-    """Return the log density of every row under every draw, weighted by the rows' weights."""
+    """Return the log density of every row under every draw, weighted by the rows' weights; of every group of rows."""
+    if bound.data.groups is not None:
+        return _group_log_likelihood(draws, bound.data.groups)
     table = np.asarray(bound.data.table.values)
     values = pointwise_log_density(draws.mixture(table), bound.data.y)
     # a row of weight 0 counts for nothing, however impossible it is
@@ -66,6 +70,22 @@ def log_likelihood_group(bound: Bound, draws: Draws) -> xr.Dataset:
             "chain": np.arange(shaped.shape[0]),
             "draw": np.arange(shaped.shape[1]),
             "obs": bound.data.rows,
+        },
+    )
+
+
+def _group_log_likelihood(draws: Draws, groups: Groups) -> xr.Dataset:
+    """Return the log density of every group; one without rows that count has 0."""
+    known, joint = draws.group_joint(np.arange(len(groups.labels)))
+    values = np.zeros((len(joint), len(groups.labels)))
+    values[:, known] = log_totals(joint)
+    shaped = values.reshape(*draws.q.shape[:2], -1)
+    return xr.Dataset(
+        {"y": (("chain", "draw", "group"), shaped)},
+        coords={
+            "chain": np.arange(shaped.shape[0]),
+            "draw": np.arange(shaped.shape[1]),
+            "group": np.array(groups.labels),
         },
     )
 
@@ -83,6 +103,8 @@ def _constant_group(bound: Bound) -> xr.Dataset:
         "X": (("obs", "column"), np.asarray(data.table.values)),
         "weights": ("obs", data.weights),
     }
+    if data.groups is not None:
+        values["group_of"] = ("obs", np.array(data.groups.labels)[data.groups.codes])
     return xr.Dataset(values, coords={"obs": data.rows, "column": list(data.table.names)})
 
 

@@ -2,9 +2,10 @@
 
 from .base import Basis, Predictor
 from .constant import Constant
+from .hsgp import HSGP, Kernel
 from .linear import Linear
 from .polynomial import Polynomial
 from .rbf import RBF
 from .spline import Spline
 
-__all__ = ["RBF", "Basis", "Constant", "Linear", "Polynomial", "Predictor", "Spline"]
+__all__ = ["HSGP", "RBF", "Basis", "Constant", "Kernel", "Linear", "Polynomial", "Predictor", "Spline"]

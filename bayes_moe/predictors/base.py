@@ -34,6 +34,9 @@ class Columns:
         Standardisation of every column.
     dropped
         Names of constant columns, which no basis uses.
+    sources
+        Name of the user's column that every column came from, where 0/1 columns stand for one of text; empty where
+        none do.
     """
 
     names: tuple[str, ...]
@@ -41,6 +44,7 @@ class Columns:
     center: tuple[float, ...]
     scale: tuple[float, ...]
     dropped: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
     def positions(self, columns: Sequence[str | int] | None, owner: str) -> tuple[int, ...]:
         """Return the positions a predictor asks for, without constant columns.
@@ -54,7 +58,9 @@ class Columns:
 
     def asked(self, columns: Sequence[str | int] | None, owner: str) -> tuple[int, ...]:
         """Return the same with constant columns."""
-        return self.default if columns is None else tuple(self._position(column, owner) for column in columns)
+        if columns is None:
+            return self.default
+        return tuple(dict.fromkeys(j for column in columns for j in self.places(column, owner)))
 
     def tied(self, shared: Shared, chosen: Sequence[int], owner: str) -> tuple[bool, ...]:
         """Return for every chosen column whether ``shared`` names it.
@@ -75,19 +81,30 @@ class Columns:
                 )
         return tuple(j in wanted for j in chosen)
 
-    def _position(self, column: str | int, owner: str) -> int:
+    def places(self, column: str | int, owner: str) -> tuple[int, ...]:
+        """Return the positions of one column of the user's table, or of a 0/1 column by its own name.
+
+        Raises
+        ------
+        SpecError
+            If there is no such column.
+        """
+        sources = self.sources or self.names
+        own = tuple(dict.fromkeys(sources))
         if isinstance(column, str):
             if column in self.names:
-                return self.names.index(column)
+                return (self.names.index(column),)
+            if column not in sources:
+                raise SpecError(
+                    f"{_argument(owner)}: expected names of the table's columns {list(own)}, got {column!r}"
+                    f"{nearest(column, own)} → correct the name"
+                )
+        elif not 0 <= column < len(own):
             raise SpecError(
-                f"{_argument(owner)}: expected names of the table's columns {list(self.names)}, got {column!r}"
-                f"{nearest(column, self.names)} → correct the name"
+                f"{_argument(owner)}: expected positions from 0 to {len(own) - 1}, got {column!r} → correct it"
             )
-        if 0 <= column < len(self.names):
-            return column
-        raise SpecError(
-            f"{_argument(owner)}: expected positions from 0 to {len(self.names) - 1}, got {column!r} → correct it"
-        )
+        wanted = column if isinstance(column, str) else own[column]
+        return tuple(j for j, source in enumerate(sources) if source == wanted)
 
 
 def _argument(owner: str) -> str:
@@ -118,6 +135,40 @@ class Basis(ABC):
         """Return which slopes all experts share while each has others of its own, a flag per computed column."""
         return np.zeros(len(self.names), dtype=bool)
 
+    def shares(self) -> np.ndarray:
+        """Return every slope's standard deviation under a learned scale of 1 of the whole predictor."""
+        width = len(self.names)
+        return np.full(width, 1.0 / np.sqrt(max(width, 1)))
+
+    def weights(self, scale: float) -> Weights | None:
+        """Return what multiplies an expert's slopes, None for nothing; ``scale`` is their default prior deviation."""
+        del scale
+        return None
+
+
+class Weights(ABC):
+    """What multiplies an expert's slopes, as a function of hyperparameters that are learned.
+
+    A coefficient is the weight times a free value; log weights depend on H further free values, all standard normal.
+    """
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """What the H quantities are called whose logs the free values move."""
+
+    @abstractmethod
+    def logs(self, values: list[Any]) -> Any:
+        """Return log weights (..., slopes) from H arrays or tensors (...)."""
+
+    @abstractmethod
+    def derivatives(self, values: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the log weights' first and second derivatives (..., slopes, H) and (..., slopes, H, H)."""
+
+    @abstractmethod
+    def described(self, values: list[Any]) -> dict[str, Any]:
+        """Return the H quantities by name, on the standardised scale."""
+
 
 class Predictor(ABC):
     """A specification of one linear predictor.
@@ -139,6 +190,20 @@ class Predictor(ABC):
     @abstractmethod
     def claimed(self) -> tuple[str | int, ...]:
         """Columns the specification names explicitly."""
+
+    def refuse_in_gate(self) -> None:
+        """Refuse what has no meaning in a gate.
+
+        Raises
+        ------
+        SpecError
+            If the predictor has an offset.
+        """
+        if self.offset is not None:
+            raise SpecError(
+                f"gate: expected a predictor without offset, got offset={self.offset!r} → what is added to every "
+                "expert's log weight changes no weight; leave it out"
+            )
 
     @abstractmethod
     def basis(self, columns: Columns, table: np.ndarray, weights: np.ndarray) -> Basis:

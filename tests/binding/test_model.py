@@ -21,6 +21,7 @@ from scipy.special import logsumexp, softmax
 from scipy.stats import kstest, laplace, norm
 
 from bayes_moe import (
+    HSGP,
     RBF,
     EqualGate,
     Expert,
@@ -206,6 +207,10 @@ TWINS: dict[str, tuple[Case, Case]] = {
     "regions": tuple(simulated(MixtureOfExperts(k, GaussianGate()), k, rows=10 * k, columns=2) for k in (2, 4)),
     "splines and bumps": tuple(
         simulated(MixtureOfExperts([Expert(mu=Spline(4))] * k, SoftmaxGate(RBF(3))), 67 + k, rows=30 + k, columns=k - 1)
+        for k in (2, 3)
+    ),
+    "Gaussian processes": tuple(
+        simulated(MixtureOfExperts([Expert(mu=HSGP(3 + k))] * k, SoftmaxGate(HSGP(3))), 69 + k, rows=30 + k)
         for k in (2, 3)
     ),
     "equal gate, one sigma": tuple(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import bayes_moe as bm
@@ -58,4 +60,27 @@ def test_pymc_has_the_same_density(fit: bm.Fit) -> None:
     assert float(logp(fit.point)) == pytest.approx(fit.log_posterior, rel=1e-10)
     density, rng = fit.bound.density, np.random.default_rng(12)
     q = fit.outcome.mode + 0.1 * rng.normal(size=density.size)
+    assert float(logp(density.parameters.named(q))) == pytest.approx(density.logp(q), rel=1e-10)
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_groups_have_one_label(name: str) -> None:
+    """Rows of a group share a label under every gate: exact derivatives, PyMC's density, and EM's ascent."""
+    x, y = counts(90)
+    site = np.repeat(np.arange(30), 3)
+    x[:, 0] = x[::3, 0][site]
+    gate = replace(GATES[name], predictor=bm.Linear(columns=("x0",)))
+    model = bm.MixtureOfExperts([bm.Expert(bm.Poisson(), mu=bm.Linear(columns=("x1",)))] * 3, gate)
+    table = pd.DataFrame(x, columns=["x0", "x1"])
+    fit = bm.fit(model, table, y, bm.EM(seed=1, starts=4), groups=site, progress=False)
+    assert fit.status.converged
+    density = fit.bound.density
+    q = fit.outcome.mode + 0.1 * np.random.default_rng(13).normal(size=density.size)
+    steps = 1e-5 * np.eye(density.size)
+    slope = np.array([(density.logp(q + e) - density.logp(q - e)) / 2e-5 for e in steps])
+    np.testing.assert_allclose(density.gradient(q), slope, rtol=1e-5, atol=1e-5)
+    bend = np.array([(density.gradient(q + e) - density.gradient(q - e)) / 2e-5 for e in steps])
+    np.testing.assert_allclose(density.hessian(q), bend, rtol=1e-4, atol=1e-4)
+    built = bm.build(model, table, y, groups=site)
+    logp = built.compile_fn(built.logp(), mode=PLAIN)
     assert float(logp(density.parameters.named(q))) == pytest.approx(density.logp(q), rel=1e-10)

@@ -57,7 +57,10 @@ class Shrinking:
         return {"q": q}
 
 
-@pytest.fixture(scope="module", params=[name for i, name in enumerate(KERNELS) if i % 6 == 0])
+PROPER = [name for name in KERNELS if not name.startswith("flat")]  # the others' best points lie at a collapse
+
+
+@pytest.fixture(scope="module", params=PROPER[::6])
 def density(request: pytest.FixtureRequest):
     return bound(KERNELS[request.param]).density
 

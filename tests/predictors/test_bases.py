@@ -83,7 +83,7 @@ def test_splines_go_on_as_straight_lines(degree: int) -> None:
     assert np.isfinite(found.matrix(np.array([[-1e90], [1e90]]))).all()
 
 
-@pytest.mark.parametrize("predictor", BASES, ids=repr)
+@pytest.mark.parametrize("predictor", [*BASES, bm.HSGP((4, 3)), bm.HSGP(5, columns=(0,))], ids=repr)
 def test_graph_and_arrays_are_one_formula(predictor: Predictor) -> None:
     own = design(predictor)
     table = pytensor.tensor.dmatrix("table")

@@ -11,10 +11,8 @@ import pytest
 from scipy.stats import norm, poisson
 
 import bayes_moe as bm
-from bayes_moe.binding.bind import TARGET_SCALES, bind
 from bayes_moe.binding.density import MixtureDensity
 from bayes_moe.binding.general import GeneralDensity
-from bayes_moe.data import read_training
 from bayes_moe.graph.graded import PLAIN
 from tests.cases import Case, bound
 
@@ -78,8 +76,7 @@ def test_counts_may_have_a_log_exposure_as_offset() -> None:
 
 def test_the_graph_has_it_too() -> None:
     model = bm.MixtureOfExperts(BOTH * 2)
-    data = read_training(FRAME, Y, experts=2, parameters=0, target=TARGET_SCALES[model.closure])
-    own = bind(model, data)
+    own = bound(Case(model, FRAME, Y))
     assert isinstance(own.density, GeneralDensity)
     built = own.pymc_model()
     logp = built.compile_fn(built.logp(), mode=PLAIN)
