@@ -39,7 +39,7 @@ from .families import (
     ZeroInflated,
 )
 from .fitting import build, fit
-from .gates import EqualGate, SoftmaxGate
+from .gates import EqualGate, GaussianGate, SoftmaxGate, StickBreakingGate, TreeGate
 from .inference.advi import ADVI
 from .inference.em import EM
 from .inference.guides import FullRank, MeanField
@@ -49,7 +49,7 @@ from .mixture import MixtureOfExperts
 from .posterior.compare import compare
 from .posterior.fit import Fit
 from .predictors import HSGP, RBF, Constant, Kernel, Linear, Polynomial, Spline
-from .presets import nearly_flat
+from .presets import hierarchical_moe, nearly_flat
 from .scaling import Scaling
 from .storage import load
 
@@ -75,6 +75,7 @@ __all__ = [
     "FitWarning",
     "FullRank",
     "Gamma",
+    "GaussianGate",
     "Joint",
     "InputError",
     "InterruptedFit",
@@ -100,7 +101,9 @@ __all__ = [
     "SoftmaxGate",
     "SpecError",
     "Spline",
+    "StickBreakingGate",
     "StudentT",
+    "TreeGate",
     "Uniform",
     "Weibull",
     "ZeroInflated",
@@ -109,6 +112,7 @@ __all__ = [
     "datasets",
     "fit",
     "load",
+    "hierarchical_moe",
     "nearly_flat",
     "plots",
     "priors",

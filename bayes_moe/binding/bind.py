@@ -114,7 +114,8 @@ class Bound:
                 y = y - added[:, self.parameters.gate_rows]
             return MixtureDensity(self.design, self.parameters, table, y, weights)
         outcomes = Outcomes(y, weights, extras.arguments(raw), extras.added(raw), self.design.scaling.log_unit)
-        return GeneralDensity(self.design, self.parameters, self.groups, table, outcomes, self.members)
+        alike = len(self.model.blocks) == 1
+        return GeneralDensity(self.design, self.parameters, self.groups, table, outcomes, self.members, alike=alike)
 
     @property
     def _has_kernels(self) -> bool:

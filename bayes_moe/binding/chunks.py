@@ -43,11 +43,13 @@ class Chunk:
     eta
         (n, R) linear predictors.
     log_weights, log_density
-        (n, K) of gate and experts, in the unit of standardised y.
+        (n, K) of gate and experts, in the unit of standardised y; weights as the target has them.
     slopes
         (n, R) derivative of every expert's log density in each of its own linear predictors; 0 for the gate's.
     bends
         Per group (m, m, n, k) second derivatives, or None.
+    log_total
+        (n,) log of the summed weights where the target is the joint density of x and y, else 0.
     """
 
     table: np.ndarray
@@ -58,6 +60,7 @@ class Chunk:
     log_density: np.ndarray
     slopes: np.ndarray
     bends: tuple[np.ndarray | None, ...]
+    log_total: np.ndarray
 
     @property
     def joint(self) -> np.ndarray:
@@ -84,8 +87,9 @@ class Chunk:
 
     @property
     def by_row(self) -> tuple[np.ndarray, np.ndarray]:
-        """Log density (n,) and responsibilities (n, K) of every row."""
-        return self.mixed
+        """Log density of y given x (n,) and responsibilities (n, K) of every row."""
+        value, responsibilities = self.mixed
+        return value - self.log_total, responsibilities
 
     def mass(self, responsibilities: np.ndarray) -> Mass:
         """Return what every row's log weights and log densities count, under responsibilities (n, K) of its rows."""

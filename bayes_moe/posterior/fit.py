@@ -90,7 +90,7 @@ class Fit:
 
     @property
     def log_posterior(self) -> float:
-        """Log likelihood plus log prior of the free variables at the mode."""
+        """Log likelihood plus log prior of the free variables at the mode; of x and y where the gate models x too."""
         return self.bound.density.logp(self._point_only("log_posterior"))
 
     @property
