@@ -44,11 +44,12 @@ from .inference.em import EM
 from .inference.guides import FullRank, MeanField
 from .inference.laplace import Laplace
 from .inference.nuts import NUTS
+from .inference.training import Training
 from .mixture import MixtureOfExperts
 from .posterior.compare import compare
 from .posterior.fit import Fit
-from .predictors import Constant, Linear, Polynomial
-from .presets import nearly_flat
+from .predictors import MLP, Activation, Constant, Linear, Polynomial
+from .presets import mixture_density_network, nearly_flat
 from .scaling import Scaling
 from .storage import load
 
@@ -57,7 +58,9 @@ __version__ = "0.1.0"
 __all__ = [
     "ADVI",
     "EM",
+    "MLP",
     "NUTS",
+    "Activation",
     "BayesMoEError",
     "Bernoulli",
     "Beta",
@@ -95,6 +98,7 @@ __all__ = [
     "SoftmaxGate",
     "SpecError",
     "StudentT",
+    "Training",
     "Uniform",
     "Weibull",
     "ZeroInflated",
@@ -103,6 +107,7 @@ __all__ = [
     "datasets",
     "fit",
     "load",
+    "mixture_density_network",
     "nearly_flat",
     "plots",
     "priors",

@@ -11,10 +11,11 @@ from .inference.em import EM
 from .inference.guides import FullRank, MeanField
 from .inference.laplace import Laplace
 from .inference.nuts import NUTS
+from .inference.training import Training
 from .mixture import MixtureOfExperts
 from .records import Record, Schema, parse_json, record, write_json
 
-Engine = EM | Laplace | ADVI | NUTS
+Engine = EM | Laplace | ADVI | NUTS | Training
 
 _EXPERT = Record(
     Expert,
@@ -45,6 +46,8 @@ SPECIFICATIONS: Mapping[str, Record] = {
     "Constant": record(predictors.Constant),
     "Linear": record(predictors.Linear),
     "Polynomial": record(predictors.Polynomial),
+    "MLP": record(predictors.MLP),
+    "Activation": record(predictors.Activation),
     "SoftmaxGate": record(gates.SoftmaxGate),
     "EqualGate": record(gates.EqualGate),
     "priors.Normal": record(priors.Normal),
@@ -53,6 +56,7 @@ SPECIFICATIONS: Mapping[str, Record] = {
     "Laplace": record(Laplace),
     "ADVI": record(ADVI),
     "NUTS": record(NUTS),
+    "Training": record(Training),
     "FullRank": record(FullRank),
     "MeanField": record(MeanField),
 }

@@ -20,7 +20,9 @@ from .chunks import Group
 from .density import MixtureDensity
 from .design import Design, make_design
 from .extras import Extras, extra_columns, make_extras
+from .features import FeatureMap, output_layer
 from .general import GeneralDensity
+from .network_density import NetworkDensity
 from .outcomes import Outcomes
 from .parameters import Parameters, make_parameters
 
@@ -61,6 +63,11 @@ class Bound:
     parameters: Parameters
     extras: Extras
 
+    @property
+    def features(self) -> FeatureMap | None:
+        """The network under gate and experts, with its weights."""
+        return self.design.features
+
     @cached_property
     def counted(self) -> np.ndarray:
         """Positions of the rows of positive weight; the density knows no others, whatever stands in them."""
@@ -96,6 +103,17 @@ class Bound:
         )
         return GeneralDensity(self.design, self.parameters, self.groups, table, outcomes)
 
+    @cached_property
+    def network_density(self) -> NetworkDensity:
+        """The log posterior of network and output layer together, which training climbs."""
+        assert self.features is not None
+        raw = np.asarray(self.data.table.values)[self.counted]
+        return NetworkDensity(self.features, self.density, raw)
+
+    def learned(self, weights: np.ndarray) -> Bound:
+        """Return the same with other weights of the network."""
+        return bind(self.model, self.data, weights_of_network=weights)
+
     @property
     def _has_kernels(self) -> bool:
         normal = all(type(expert.family) is Normal for expert in self.met.experts)
@@ -120,8 +138,15 @@ class Bound:
         return build_model(self.met, self.design, self.parameters, self.data)
 
 
-def bind(model: MixtureOfExperts, data: Data) -> Bound:
+def bind(model: MixtureOfExperts, data: Data, *, weights_of_network: np.ndarray | None = None) -> Bound:
     """Return ``model`` on ``data``.
+
+    Parameters
+    ----------
+    model, data
+        The specification and the checked data.
+    weights_of_network
+        Of the network that learned the features, if there is one; None: as they are before training.
 
     Raises
     ------
@@ -136,6 +161,8 @@ def bind(model: MixtureOfExperts, data: Data) -> Bound:
     scaling = data.scaling
     families = [expert.family.meet(y, weights) for expert in model.experts]
     met = model.with_families([family.standardised(scaling.y_center, scaling.y_scale) for family in families])
+    if met.features is not None:
+        met = output_layer(met, gate=not data.gate_columns)
     design = make_design(
         met,
         data.table.names,
@@ -145,6 +172,7 @@ def bind(model: MixtureOfExperts, data: Data) -> Bound:
         gate_columns=data.gate_columns,
         dropped=data.dropped,
         reserved=extra_columns(met),
+        weights_of_network=weights_of_network,
     )
     raw = np.asarray(data.table.values)[counted]
     centres = [

@@ -11,6 +11,7 @@ from ..errors import SpecError
 from ..mixture import MixtureOfExperts
 from ..predictors.base import Basis, Columns
 from ..scaling import Scaling
+from .features import FeatureMap, make_features
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,7 @@ class Design:
     Parameters
     ----------
     scaling
-        Standardisation of the raw table and of y.
+        Standardisation of the raw table, with the features if there are some, and of y.
     gate
         Term of the gate.
     experts
@@ -44,6 +45,8 @@ class Design:
         Per basis, which of its columns enter the design (others stand there already).
     width
         Number of design columns, the intercept included.
+    features
+        The network whose features are columns behind those of the raw table.
     """
 
     scaling: Scaling
@@ -52,9 +55,12 @@ class Design:
     bases: tuple[Basis, ...]
     keep: tuple[np.ndarray, ...]
     width: int
+    features: FeatureMap | None = None
 
     def matrix(self, table: np.ndarray) -> np.ndarray:
         """Return the design (rows, width) at rows of the raw table."""
+        if self.features is not None:
+            table = self.features.extended(table)
         standardised = self.scaling.standardise_x(table)
         out = np.ones((len(table), self.width))
         at = 1
@@ -75,18 +81,19 @@ def make_design(
     gate_columns: Sequence[str] = (),
     dropped: Sequence[str] = (),
     reserved: Sequence[str] = (),
+    weights_of_network: np.ndarray | None = None,
 ) -> Design:
     """Return the design of ``model`` for a raw training table.
 
     Columns appended for the gate belong to the gate, and columns that one predictor names belong to it; a predictor
-    without ``columns=`` uses all that nothing else claims. ``reserved`` columns are claimed by families.
+    without ``columns=`` uses all that nothing else claims. ``reserved`` columns are claimed by families. Where there is
+    a network, it uses these instead, and the others its features.
 
     Raises
     ------
     SpecError
         If a predictor names a column that the table does not have.
     """
-    standardised = scaling.standardise_x(table)
     gate_predictor = model.gate.predictor
     expert_predictors = [tuple(expert.predictors.values()) for expert, _ in model.blocks]
     predictors = [gate_predictor, *(p for block in expert_predictors for p in block)]
@@ -94,6 +101,12 @@ def make_design(
     claimed |= {_position(name, names) for name in reserved}
     appended = {list(names).index(name) for name in gate_columns}
     free = [j for j in range(len(names)) if j not in claimed and j not in appended]
+    features = None
+    if model.features is not None:
+        features = make_features(model.features, names, free, scaling, dropped, weights_of_network)
+        free = list(range(len(names), len(names) + len(features.names)))
+        names, table, scaling = [*names, *features.names], features.extended(table), features.extend_scaling(scaling)
+    standardised = scaling.standardise_x(table)
 
     def columns(default: Sequence[int]) -> Columns:
         return Columns(tuple(names), tuple(default), scaling.x_center, scaling.x_scale, tuple(dropped))
@@ -105,7 +118,7 @@ def make_design(
         tuple(collector.add(predictor.basis(for_experts, standardised, weights)) for predictor in block)
         for block in expert_predictors
     )
-    return Design(scaling, gate, experts, tuple(collector.bases), tuple(collector.keep), collector.width)
+    return Design(scaling, gate, experts, tuple(collector.bases), tuple(collector.keep), collector.width, features)
 
 
 def _position(column: str | int, names: Sequence[str]) -> int:

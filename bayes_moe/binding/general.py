@@ -230,9 +230,14 @@ class GeneralDensity:
         coefficients = self.parameters.coefficients(expectation.q)
         for group in self.groups:
             for row in _scales(group):
-                log_scale = coefficients[row, 0]
+                log_scale = coefficients[row] @ self._average_row
                 gone[group.experts] |= log_scale < log_scale.max() + np.log(_NARROW)
         return tuple(int(expert) for expert in np.flatnonzero(gone))
+
+    @cached_property
+    def _average_row(self) -> np.ndarray:
+        """Where intercepts stand for a whole predictor: columns are centred, but not learned features."""
+        return np.asarray(np.average(self.table, axis=0, weights=self.weights))
 
     def thinned(self, rows: np.ndarray) -> GeneralDensity:
         seen = self.outcomes.at(rows)

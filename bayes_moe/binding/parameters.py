@@ -186,8 +186,8 @@ class Parameters:
         targets, sources, factors = self.links
         out = np.bincount(sources, weights=factors * gradient.ravel()[targets], minlength=self.size)
         if self.gate_start < self.size:
-            jacobian = self.gate.jacobian(q[self.gate_start :])
-            out[self.gate_start :] = np.tensordot(gradient[: self.gate_rows, self.gate_positions], jacobian, 2)
+            inner = gradient[: self.gate_rows, self.gate_positions]
+            out[self.gate_start :] = self.gate.pull_back(q[self.gate_start :], inner)
         return out
 
     def jacobian(self, q: np.ndarray) -> np.ndarray:

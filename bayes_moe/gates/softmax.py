@@ -174,6 +174,18 @@ class BoundSoftmax(BoundGate):
             out[:, 1:, -1] = (basis @ slopes.T) * dv
         return out
 
+    def pull_back(self, q: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        intercept, slopes, t = self._split(q)
+        a, da, _, v, dv, _ = self.amplitudes(t)
+        pulled = zero_sum_basis(self.experts).T @ gradient  # (K - 1, 1 + p)
+        out = np.empty(len(q))
+        inner = self.experts - 1
+        out[:inner] = a * pulled[:, 0]
+        out[inner : inner * (1 + self.width)] = (v[:, None] * pulled[:, 1:].T).ravel()
+        if self.scaled:
+            out[-1] = da * (pulled[:, 0] @ intercept) + np.sum(dv[:, None] * pulled[:, 1:].T * slopes)
+        return out
+
     def curvature(self, q: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         out = np.zeros((len(q), len(q)))
         if not self.scaled:

@@ -200,6 +200,10 @@ def check(saved: SavedFit) -> None:
         _shaped("outcome.mode", outcome.mode, (size,))
     for i, optimum in enumerate(outcome.optima):
         _shaped(f"outcome.optima.{i}.q", optimum.q, (size,))
+    if (outcome.features is None) != (saved.model.features is None):
+        raise SaveFileError("outcome.features: expected the weights of the model's network, where there is one")
+    if outcome.features is not None:
+        _shaped("outcome.features", outcome.features, (outcome.features.size,))
     experts = len(saved.model.experts)
     _shaped("labels.permutations", labels.permutations, (chains * draws, experts))
     if not (np.sort(labels.permutations, axis=1) == np.arange(experts)).all():

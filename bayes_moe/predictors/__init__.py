@@ -3,6 +3,7 @@
 from .base import Basis, Predictor
 from .constant import Constant
 from .linear import Linear
+from .mlp import MLP, Activation
 from .polynomial import Polynomial
 
-__all__ = ["Basis", "Constant", "Linear", "Polynomial", "Predictor"]
+__all__ = ["MLP", "Activation", "Basis", "Constant", "Linear", "Polynomial", "Predictor"]
