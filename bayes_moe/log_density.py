@@ -228,6 +228,10 @@ class Trainable(Protocol):
         """Return the network's weights and the values of the output layer."""
         ...
 
+    def beginning(self, rng: np.random.Generator) -> np.ndarray:
+        """Return where training begins."""
+        ...
+
     def joined(self, network: np.ndarray, output: np.ndarray) -> np.ndarray:
         """Return the vector of both."""
         ...

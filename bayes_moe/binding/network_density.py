@@ -12,6 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ..families import Role
 from ..graph import networks
 from .chunks import pulled
 from .density import MixtureDensity
@@ -20,6 +21,7 @@ from .general import GeneralDensity
 
 _HALF_LOG_2PI = 0.9189385332046727
 _CHUNK = 4096
+_SPREAD = 0.1  # of the output layer where training begins, in prior standard deviations
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +60,25 @@ class NetworkDensity:
 
     def parts(self, vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return vector[: self.features.size], vector[self.features.size :]
+
+    def beginning(self, rng: np.random.Generator) -> np.ndarray:
+        """Return the network at a draw from its prior, and an output layer that hardly uses it.
+
+        Means stand at quantiles of y, so that every component has rows of its own from the first step: components that
+        begin alike soon leave the gate with a few of them, and the others never come back.
+        """
+        draw = rng.standard_normal(self.size)
+        draw[self.features.size :] *= _SPREAD
+        out = self.prior_loc + self.prior_scale * draw
+        output = self.output
+        if isinstance(output, GeneralDensity) and output.outcomes.log_unit == 0.0:
+            return out
+        line = output.y if isinstance(output, MixtureDensity) else output.outcomes.line
+        levels = np.quantile(line, (np.arange(output.experts) + 0.5) / output.experts)
+        for term in output.parameters.terms:
+            if term.parameter.role is Role.LOCATION and not term.parameter.labels and not term.shared:
+                out[self.features.size + term.places[:, 0]] = levels[list(term.experts)]
+        return out
 
     def joined(self, network: np.ndarray, output: np.ndarray) -> np.ndarray:
         return np.concatenate([network, output])

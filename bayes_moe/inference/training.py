@@ -16,11 +16,12 @@ from .settings import Seed, between, check_seed, generator, settle_seed, whole
 
 _SPLIT_ROLE, _START_ROLE, _ORDER_ROLE = 300, 301, 302
 _FIRST, _SECOND, _TINY = 0.9, 0.999, 1e-8  # decays of Adam's moments
-_SPREAD = 0.3  # of the output layer at the start, in prior standard deviations
 _SHORTENINGS, _SHORTER = 3, 3.0
 _FAREWELL = 0.1  # share of the first step with which all rows are seen at the end
 _FAREWELL_EPOCHS = 20
 _MOST_SKIPPED = 0.1
+_WARM_UP = 500  # steps over which their length grows
+_EPOCHS_AVERAGED = 5
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,8 @@ class Training:
         count = max(1, round(self.held_out * len(rows))) if self.held_out else 0
         mixed = generator(seed, _SPLIT_ROLE).permutation(rows)
         loop = _Loop(density, mixed[count:], mixed[:count], self.batch, generator(seed, _ORDER_ROLE))
-        loop.place(_beginning(density, seed) if start is None else (start - loop.loc) / loop.scale, self.step)
+        begin = density.beginning(generator(seed, _START_ROLE)) if start is None else start
+        loop.place((begin - loop.loc) / loop.scale, self.step)
         found = _Best(loop.averaged.copy(), -np.inf if count else np.inf)
         with np.errstate(all="ignore"), (report or Report(visible=False)).task("training", self.epochs) as advance:
             try:
@@ -215,7 +217,7 @@ class _Loop:
                 self._move(gradient)
             else:
                 self.skipped += 1
-            share = 1.0 / count if self.trace else 1.0 / (turn + 1)
+            share = max(1.0 / (_EPOCHS_AVERAGED * count), 1.0 / (turn + 1 + len(self.trace) * count))
             self.averaged += share * (self.point - self.averaged)
         if self.skipped > _MOST_SKIPPED * count * (len(self.trace) + 1):
             raise NumericalError(
@@ -229,7 +231,7 @@ class _Loop:
         self.first += (1.0 - _FIRST) * (gradient - self.first)
         np.square(gradient, out=gradient)
         self.second += (1.0 - _SECOND) * (gradient - self.second)
-        length = self.step * np.sqrt(1.0 - _SECOND**self.steps) / (1.0 - _FIRST**self.steps)
+        length = self.step * min(1.0, self.steps / _WARM_UP) * np.sqrt(1.0 - _SECOND**self.steps) / (1.0 - _FIRST**self.steps)
         np.sqrt(self.second, out=gradient)
         gradient += _TINY
         self.point += length * self.first / gradient
@@ -239,14 +241,6 @@ class _Loop:
         values = self.density.rows_log_density(self.loc + self.scale * self.averaged, self.held)
         value = float(np.average(values, weights=self.density.weights[self.held]))
         return value if np.isfinite(value) else -np.inf
-
-
-def _beginning(density: Trainable, seed: int) -> np.ndarray:
-    """Return the network at a draw from its prior, and the output layer at a draw from a narrower one."""
-    point = generator(seed, _START_ROLE).standard_normal(density.size)
-    network = len(density.parts(point)[0])
-    point[network:] *= _SPREAD
-    return point
 
 
 def _see_all(loop: _Loop, found: _Best, step: float) -> None:
