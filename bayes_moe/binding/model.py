@@ -24,6 +24,7 @@ from ..data import Data
 from ..families import Family, Normal, Parameter, Role
 from ..gates import Free
 from ..graph.mixing import mix_log_densities, normal_mixture
+from ..graph.networks import forward
 from ..mixture import MixtureOfExperts
 from .describe import feature_names, user_coords
 from .design import Design
@@ -50,9 +51,10 @@ def build_model(model: MixtureOfExperts, design: Design, parameters: Parameters,
         table = pm.Data("X", data.table.values, dims=("obs", "column"))
         observed = pm.Data("y_data", data.y, dims="obs")
         weights = [pm.Data("weights", data.weights, dims="obs")] if data.weighted else []
+        layers = [] if design.features is None else [_declare(free) for free in design.features.free]
         variables = {free.name: _declare(free) for free in parameters.free}
         predictors = _Predictors(design, parameters, variables, built.dim_lengths["expert"])
-        columns = _design_columns(design, table)
+        columns = _design_columns(design, table, layers)
         units = (_shared(design.scaling.y_center), _shared(design.scaling.y_scale))
         predicted = [predictors.at(parameter, columns) for parameter in family.parameters]
         _observe(family, (predictors.logits(columns), *predicted), (*units, *weights), observed)
@@ -67,6 +69,9 @@ def _coords(design: Design, parameters: Parameters, data: Data) -> dict[str, Seq
     for term in parameters.terms:
         for dim in (dim for free in term.free for dim in free.dims):
             coords.setdefault(dim, term.experts if dim.startswith("expert") else term.term.basis.names)
+    if design.features is not None:
+        coords["network_column"] = design.features.columns
+        coords |= {f"hidden_{layer}": range(units) for layer, units in enumerate(design.features.network.hidden)}
     return coords
 
 
@@ -103,9 +108,16 @@ def _numbers_shared(record: Any) -> dict[str, Any]:
     return out
 
 
-def _design_columns(design: Design, table: TensorVariable) -> TensorVariable:
-    """Return the design matrix (rows, P) at rows of the raw table, as `Design.matrix` does for arrays."""
+def _design_columns(design: Design, table: TensorVariable, layers: Sequence[TensorVariable]) -> TensorVariable:
+    """Return the design matrix (rows, P) at rows of the raw table, as `Design.matrix` does for arrays.
+
+    ``layers`` are weights and biases of the network in turn, if there is one.
+    """
     scaling = design.scaling
+    if design.features is not None:
+        inputs = replace(design.features, **_numbers_shared(design.features)).inputs(table)
+        pairs = list(zip(layers[::2], layers[1::2], strict=True))
+        table = pt.concatenate([table, forward(inputs, pairs, design.features.nonlinearity, pt)], axis=1)
     standardised = (table - _shared(scaling.x_center)) / _shared(scaling.x_scale)
     columns = [pt.ones((table.shape[0], 1))]
     for basis, keep in zip(design.bases, design.keep, strict=True):
