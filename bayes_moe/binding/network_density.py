@@ -70,14 +70,11 @@ class NetworkDensity:
         draw = rng.standard_normal(self.size)
         draw[self.features.size :] *= _SPREAD
         out = self.prior_loc + self.prior_scale * draw
-        output = self.output
-        if isinstance(output, GeneralDensity) and output.outcomes.log_unit == 0.0:
-            return out
-        line = output.y if isinstance(output, MixtureDensity) else output.outcomes.line
-        levels = np.quantile(line, (np.arange(output.experts) + 0.5) / output.experts)
-        for term in output.parameters.terms:
-            if term.parameter.role is Role.LOCATION and not term.parameter.labels and not term.shared:
-                out[self.features.size + term.places[:, 0]] = levels[list(term.experts)]
+        bands = _bands(self.output.y if isinstance(self.output, MixtureDensity) else self.output.outcomes.y, self.output)
+        for term in self.output.parameters.terms:
+            if term.parameter.role is Role.LOCATION and not term.shared:
+                places = self.features.size + term.sources[:, 0, :]
+                out[places] = bands[list(term.experts)]
         return out
 
     def joined(self, network: np.ndarray, output: np.ndarray) -> np.ndarray:
@@ -158,3 +155,11 @@ class NetworkDensity:
         ]
         log_density = np.concatenate([value for value, _ in found]) - output.outcomes.log_unit
         return log_density, np.concatenate([slopes for _, slopes in found]).T
+
+
+def _bands(y: np.ndarray, output: MixtureDensity | GeneralDensity) -> np.ndarray:
+    """Return mean y (K, outputs) of as many bands of rows, of equal size along the line that y varies most along."""
+    line = y if y.ndim == 1 else output.scene().target
+    order = np.argsort(line, kind="stable")
+    columns = y.reshape(len(y), -1)
+    return np.array([columns[rows].mean(axis=0) for rows in np.array_split(order, output.experts)])

@@ -142,9 +142,9 @@ class Training:
                 "best_epoch": found.epoch,
                 "steps": loop.steps,
                 "held_out_rows": count,
-                "held_out_log_density": found.value if count else float("nan"),
                 "gradient_norm": _gradient_norm(density, vector),
                 "seconds": time.monotonic() - began,
+                **({"held_out_log_density": found.value} if count else {}),
             },
             point=True,
         )
