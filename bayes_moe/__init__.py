@@ -25,6 +25,7 @@ from .families import (
     Categorical,
     Covariance,
     Gamma,
+    Joint,
     LogNormal,
     MvNormal,
     NegativeBinomial,
@@ -48,7 +49,7 @@ from .inference.training import Training
 from .mixture import MixtureOfExperts
 from .posterior.compare import compare
 from .posterior.fit import Fit
-from .predictors import MLP, Activation, Constant, Linear, Polynomial
+from .predictors import HSGP, MLP, RBF, Activation, Constant, Kernel, Linear, Polynomial, Spline
 from .presets import mixture_density_network, nearly_flat
 from .scaling import Scaling
 from .storage import load
@@ -58,8 +59,10 @@ __version__ = "0.1.0"
 __all__ = [
     "ADVI",
     "EM",
+    "HSGP",
     "MLP",
     "NUTS",
+    "RBF",
     "Activation",
     "BayesMoEError",
     "Bernoulli",
@@ -75,8 +78,10 @@ __all__ = [
     "FitWarning",
     "FullRank",
     "Gamma",
+    "Joint",
     "InputError",
     "InterruptedFit",
+    "Kernel",
     "Laplace",
     "Linear",
     "LogNormal",
@@ -97,6 +102,7 @@ __all__ = [
     "SkewNormal",
     "SoftmaxGate",
     "SpecError",
+    "Spline",
     "StudentT",
     "Training",
     "Uniform",

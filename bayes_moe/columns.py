@@ -17,7 +17,7 @@ FloatArray = npt.NDArray[np.float64]
 
 _MISSING_TYPES = frozenset({"NoneType", "NAType", "NaTType"})
 _NUMBER_TYPES = (int, float, np.bool_, np.integer, np.floating)
-_ENCODE = "convert text to numbers, or encode categories as 0/1 columns"
+_ENCODE = "convert text to numbers, or pass names in a frame, whose text and categories are encoded as 0/1 columns"
 _DATES = "pass numbers, such as days since a start date"
 _KINDS = {
     "c": ("complex numbers", "pass the real and the imaginary part as two columns"),
@@ -28,6 +28,11 @@ _KINDS = {
     "T": ("text", _ENCODE),
     "V": ("records", "pass the fields as columns of a plain 2-D array"),
 }
+
+
+def is_missing(kind: type) -> bool:
+    """Whether objects of this type mark a missing value."""
+    return kind.__name__ in _MISSING_TYPES
 
 
 def rows_text(mask: npt.NDArray[np.bool_]) -> str:
@@ -123,7 +128,7 @@ def to_floats(raw: npt.NDArray[Any], argument: str, where: str = "") -> FloatArr
 def _objects_to_floats(raw: npt.NDArray[Any], argument: str, where: str) -> FloatArray:
     """Convert Python objects one by one; only real numbers and the usual marks of a missing value pass."""
     values = raw.ravel().tolist()
-    bad = {t for t in {type(v) for v in values} if not _is_number(t) and t.__name__ not in _MISSING_TYPES}
+    bad = {t for t in {type(v) for v in values} if not _is_number(t) and not is_missing(t)}
     if bad:
         position = next(i for i, value in enumerate(values) if type(value) in bad)
         value = values[position]

@@ -7,8 +7,8 @@ and column has a name to be called by in a message. Rows are counted from 0.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -17,14 +17,18 @@ import numpy.typing as npt
 
 from bayes_moe.columns import FloatArray, rows_text
 from bayes_moe.errors import InputError, Notice, listed, nearest
+from bayes_moe.formula import Formula
+from bayes_moe.groups import Groups, group_notices, kept_groups, read_groups
 from bayes_moe.newdata import read_new, read_target
 from bayes_moe.scaling import Scaling, TargetScale, measure, refuse_huge
 from bayes_moe.screening import Screened, screen, weak_data
-from bayes_moe.tables import Column, Reading, Table, read_column, read_table, refuse_misaligned
+from bayes_moe.tables import Reading, Table, encoded, read_column, read_table, refuse_misaligned
+from bayes_moe.targets import Label, Outcome, Target, read_outcome
 
 __all__ = ["Data", "Missing", "Scaling", "Table", "read_new", "read_target", "read_training", "scaling_of"]
 
 _LEAST_WEIGHT, _MOST_WEIGHT = 1e-6, 1e15  # totals outside: the data, or the priors, are lost in rounding
+DEFAULT_TARGET = Target()
 _FILL = "drop or fill these rows, or pass missing=Missing.DROP"
 
 
@@ -44,7 +48,7 @@ class Data:
     table
         The columns of X, then those appended through ``gate_X``.
     y
-        ``(n,)`` responses in the user's units.
+        ``(n,)`` or ``(n, outputs)`` responses in the user's units; codes 0, 1, ... where they are labels.
     y_name
         Name of y as passed, or ``"y"``.
     weights
@@ -60,11 +64,19 @@ class Data:
     notices
         Findings about the data, for ``fit.status``.
     digest
-        SHA-256 of y and the weights: two fits with the same digest saw the same target.
+        SHA-256 of y, the weights and the groups: two fits with the same digest saw the same target.
     scaling
         The scaling passed in, or the one measured on these rows.
     rows
         ``(n,)`` positions of the rows in what was passed; with gaps where rows were dropped.
+    classes
+        Labels of y in the order of the codes that ``y`` holds; empty where y is numbers.
+    outputs
+        Names of several outputs, the columns of y; empty for one.
+    groups
+        Which rows share one latent label, or None where every row has its own.
+    formula
+        How the columns are computed from a raw frame, or None where they are the user's own.
     """
 
     table: Table
@@ -78,6 +90,10 @@ class Data:
     digest: str
     scaling: Scaling
     rows: npt.NDArray[np.intp]
+    classes: tuple[Label, ...] = ()
+    outputs: tuple[str, ...] = ()
+    groups: Groups | None = None
+    formula: Formula | None = None
 
 
 def read_training(
@@ -86,11 +102,12 @@ def read_training(
     *,
     gate_X: Any = None,
     weights: Any = None,
+    groups: Any = None,
     missing: Missing = Missing.REFUSE,
     experts: int,
     parameters: int | Callable[[tuple[str, ...]], int],
     scaling: Scaling | None = None,
-    target: TargetScale = TargetScale.AFFINE,
+    target: Target = DEFAULT_TARGET,
 ) -> Data:
     """Check training data for a location-scale response and take them over.
 
@@ -98,13 +115,17 @@ def read_training(
     ----------
     X
         Table of covariates, ``(n, p)``: array, list of rows, masked array, pandas, polars or pyarrow frame,
-        xarray DataArray; 1-D is one column. ``(n, 0)`` is a mixture without covariates.
+        xarray DataArray; 1-D is one column. ``(n, 0)`` is a mixture without covariates. A frame's columns of text or
+        categories become 0/1 columns, one for every level but the first: ``site[b]``, ``site[c]``, ...
     y
         ``(n,)`` or ``(n, 1)`` real numbers that vary.
     gate_X
         A second table, appended for the gate alone.
     weights
         ``(n,)`` finite numbers, none negative, with a total between 1e-6 and 1e15.
+    groups
+        ``(n,)`` labels of groups, or the name of a column of X that holds them and is no covariate then; none may be
+        missing.
     missing
         What becomes of rows that miss a value; weights may miss none.
     experts
@@ -114,7 +135,7 @@ def read_training(
     scaling
         A scaling to use as it is, as in cross-validation; then constant y is no error.
     target
-        How y is standardised where no scaling is given.
+        What the model expects of y, and how it is standardised where no scaling is given.
 
     Raises
     ------
@@ -129,44 +150,67 @@ def read_training(
     """
     if not isinstance(missing, Missing):
         raise InputError(f"missing: expected a Missing, got {missing!r} → pass Missing.REFUSE or Missing.DROP")
-    joined, parts = _read_covariates(X, gate_X)
-    column = _read_y(y, X)
+    joined, parts = _read_covariates(X, gate_X, groups if isinstance(groups, str) else None)
+    column = _read_y(y, X, target)
     n = _common_length(parts[0], column)
     refuse_misaligned(joined.index, column.index, ("X", "y"))
     weight = _read_weights(weights, n, joined.index)
+    members = None if groups is None else read_groups(groups, X, n, joined.index)
     kept, drop_notices = _complete_rows(parts, column, missing)
     for argument, part in zip(("X", "gate_X"), parts, strict=False):
         refuse_huge(part.values, argument, part.names)
-    refuse_huge(column.values[:, None], "y", ("y",))
+    refuse_huge(column.values.reshape(n, -1), "y", column.outputs or ("y",))
     values, y_values, weight = (_frozen(a, kept) for a in (joined.values, column.values, weight))
     rows = int((weight > 0).sum())
     _refuse_few_rows(rows, experts)
-    scaling = _scaling_for(values, y_values, weight, joined.names, scaling, target)
+    members = None if members is None else kept_groups(members, kept)
+    values, columns, encodings, level_notices = encoded(joined, values, weight > 0, "X")
+    scaling = _scaling_for(_frozen(values), y_values, weight, columns, scaling, target.scales)
     used = ~np.array(scaling.x_constant or [False] * values.shape[1], dtype=bool)
-    names = tuple(name for name, use in zip(joined.names, used, strict=True) if use)
-    dropped = tuple(name for name, use in zip(joined.names, used, strict=True) if not use)
+    names = tuple(name for name, use in zip(columns, used, strict=True) if use)
+    dropped = tuple(name for name, use in zip(columns, used, strict=True) if not use)
     weak = weak_data(rows, parameters(names) if callable(parameters) else parameters)
+    table = Table(values, columns, joined.named, _kept_index(joined.index, kept, n), encodings)
+    appended = parts[1].names if len(parts) > 1 else ()
+    gate_columns = tuple(n for n, source in zip(columns, table.sources, strict=True) if source in appended)
     notices = (
         *(notice for part in parts for notice in part.notices),
         *column.notices,
         *drop_notices,
+        *level_notices,
         *_weight_notices(weight),
         *(() if weak is None else (weak,)),
         *_constant_notices(dropped),
-        *screen(_screened(values if used.all() else values[:, used], names, y_values, weight > 0, kept, experts)),
+        *([] if members is None else group_notices(members, weight > 0, experts)),
+        *screen(
+            replace(
+                _screened(
+                    values if used.all() else values[:, used],
+                    names,
+                    y_values if target.continuous and y_values.ndim == 1 else None,
+                    weight > 0,
+                    kept,
+                    experts,
+                ),
+                gate=len({*names} & {*gate_columns}),
+            )
+        ),
     )
     return Data(
-        table=Table(values, joined.names, joined.named, _kept_index(joined.index, kept, n)),
+        table=table,
         y=y_values,
         y_name=column.name or "y",
         weights=weight,
         weighted=weights is not None,
-        gate_columns=parts[1].names if len(parts) > 1 else (),
+        gate_columns=gate_columns,
         dropped=dropped,
         notices=notices,
-        digest=_digest(y_values, weight),
+        digest=_digest(y_values, weight, members),
         scaling=scaling,
         rows=kept,
+        classes=column.classes,
+        outputs=column.outputs,
+        groups=members,
     )
 
 
@@ -175,11 +219,11 @@ def scaling_of(data: Data) -> Scaling:
     return data.scaling
 
 
-def _read_covariates(X: Any, gate_X: Any) -> tuple[Reading, tuple[Reading, ...]]:
-    """Read X and gate_X; return them joined, and one by one."""
+def _read_covariates(X: Any, gate_X: Any, without: str | None) -> tuple[Reading, tuple[Reading, ...]]:
+    """Read X and gate_X, but for the column that names groups; return them joined, and one by one."""
     if X is None:
         raise InputError("X: expected a table, got None → pass np.empty((len(y), 0)) for a model without columns")
-    x = read_table(X, "X", prefix="x")
+    x = read_table(X, "X", prefix="x", without=without)
     if gate_X is None:
         return x, (x,)
     z = read_table(gate_X, "gate_X", prefix="z")
@@ -194,18 +238,20 @@ def _read_covariates(X: Any, gate_X: Any) -> tuple[Reading, tuple[Reading, ...]]
             f"gate_X: expected columns that X lacks, got {listed(clash)} → rename them, or leave gate_X "
             f"out and name the gate's columns in its predictor: Linear(columns=...)"
         )
-    return Reading(np.hstack([x.values, z.values]), x.names + z.names, x.named, x.index), (x, z)
+    both = np.hstack([x.values, z.values])
+    encodings, unused = x.encodings + z.encodings, {**x.unused, **z.unused}
+    return Reading(both, x.names + z.names, x.named, x.index, encodings=encodings, unused=unused), (x, z)
 
 
-def _read_y(y: Any, X: Any) -> Column:
+def _read_y(y: Any, X: Any, target: Target) -> Outcome:
     if isinstance(y, str):
         hint = nearest(y, map(str, getattr(X, "columns", ())))
         raise InputError(f"y: expected the values of y, got the text {y!r}{hint} → pass the column itself")
-    return read_column(y, "y")
+    return read_outcome(y, target)
 
 
-def _common_length(x: Reading, target: Column) -> int:
-    n, m = len(x.values), target.values.size
+def _common_length(x: Reading, target: Outcome) -> int:
+    n, m = len(x.values), len(target.values)
     if n != m and x.flat:
         raise InputError(
             f"X: expected a table with {m} rows as in y, got 1-D of length {n} → X.reshape(-1, 1) makes it "
@@ -244,10 +290,10 @@ def _read_weights(weights: Any, n: int, index: object | None) -> FloatArray:
 
 
 def _complete_rows(
-    parts: tuple[Reading, ...], target: Column, missing: Missing
+    parts: tuple[Reading, ...], target: Outcome, missing: Missing
 ) -> tuple[npt.NDArray[np.intp], list[Notice]]:
     """Return the positions of the rows to keep, all of them or an error under ``Missing.REFUSE``."""
-    incomplete = np.isnan(target.values)
+    incomplete = target.missing()
     for part in parts:
         incomplete |= part.incomplete()
     if not incomplete.any():
@@ -255,7 +301,7 @@ def _complete_rows(
     if missing is Missing.REFUSE:
         for argument, part in zip(("X", "gate_X"), parts, strict=False):
             part.refuse_missing(argument, _FILL)
-        target.refuse_missing("y", _FILL)
+        target.refuse_missing(_FILL)
     if incomplete.all():
         raise InputError("X, y: expected rows without missing values, got none → fill the missing values")
     share = f"{incomplete.sum()} of {incomplete.size} rows"
@@ -295,7 +341,7 @@ def _scaling_for(
     weights: FloatArray,
     names: tuple[str, ...],
     given: Scaling | None,
-    target: TargetScale,
+    target: Sequence[TargetScale],
 ) -> Scaling:
     """Return the given scaling when it fits the columns, or measure one."""
     if given is None:
@@ -310,7 +356,7 @@ def _scaling_for(
 def _screened(
     values: FloatArray,
     names: tuple[str, ...],
-    y: FloatArray,
+    y: FloatArray | None,
     counted: npt.NDArray[np.bool_],
     rows: npt.NDArray[np.intp],
     experts: int,
@@ -318,7 +364,7 @@ def _screened(
     """Leave out rows of weight 0, without a copy where there are none."""
     if counted.all():
         return Screened(values, names, y, rows, experts)
-    return Screened(values[counted], names, y[counted], rows[counted], experts)
+    return Screened(values[counted], names, None if y is None else y[counted], rows[counted], experts)
 
 
 def _kept_index(index: Any, kept: npt.NDArray[np.intp], n: int) -> object | None:
@@ -335,7 +381,7 @@ def _frozen(array: Any, rows: npt.NDArray[np.intp] | None = None) -> Any:
     return array
 
 
-def _digest(y: FloatArray, weights: FloatArray) -> str:
-    """SHA-256 of y and weights as little-endian float64, -0.0 read as 0.0."""
-    content = np.concatenate([y, weights]) + 0.0
-    return hashlib.sha256(content.astype("<f8").tobytes()).hexdigest()
+def _digest(y: FloatArray, weights: FloatArray, groups: Groups | None) -> str:
+    """SHA-256 of y and weights as little-endian float64, -0.0 read as 0.0, and of the rows' groups."""
+    content = (np.concatenate([y.ravel(), weights]) + 0.0).astype("<f8").tobytes()
+    return hashlib.sha256(content + (b"" if groups is None else groups.codes.astype("<i8").tobytes())).hexdigest()

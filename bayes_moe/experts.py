@@ -65,6 +65,11 @@ class Expert:
         """Predictor of every parameter, by name."""
         return self._predictors
 
+    def with_family(self, family: Family) -> Expert:
+        """Return the same predictors for another family, without those for parameters that it does not have."""
+        known = {parameter.name for parameter in family.parameters}
+        return Expert(family, **{name: found for name, found in self.predictors.items() if name in known})
+
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"Expert is frozen: cannot set {name!r} → make a new Expert")
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .binding.bind import TARGET_SCALES, Bound, bind
+from .binding.bind import Bound, bind, target_of
+from .binding.extras import named_columns
 from .data import Missing, read_training
 from .errors import FitWarning, InputError, InterruptedFit, SpecError, nearest
+from .experts import Expert
+from .formula import FormulaData, read_formula
+from .groups import named_column
 from .inference.advi import ADVI
 from .inference.em import EM
 from .inference.laplace import Laplace
@@ -36,12 +40,15 @@ _ENGINES = (EM, Laplace, ADVI, NUTS, Training)
 
 def fit(
     model: MixtureOfExperts,
-    X: Any,
-    y: Any,
+    X: Any = None,
+    y: Any = None,
     engine: Engine | None = None,
     *,
+    data: Any = None,
+    formula: str | None = None,
     gate_X: Any = None,
     weights: Any = None,
+    groups: Any = None,
     start: Fit | Mapping[str, Any] | None = None,
     scaling: Scaling | None = None,
     missing: Missing = Missing.REFUSE,
@@ -60,10 +67,22 @@ def fit(
     engine
         ``bm.EM()``, ``bm.Laplace()``, ``bm.ADVI()`` or ``bm.NUTS()``; for a model with features also ``bm.Training()``.
         None: ``bm.Training()`` for a model with features, else ``bm.EM()``.
+    data, formula
+        In place of X and y: a frame, and what to compute from it, as in ``"y ~ x1 + bs(x2, df=5) + C(site) | z"``.
+        Terms after the bar are the gate's own; without a bar, gate and experts have the same. The intercept is every
+        predictor's own and cannot be left out. A response such as ``np.log(y)`` is the target then: predictions and
+        densities are those of log y. Predictions take raw frames, and compute their columns with the knots, means and
+        levels of training, which all rows without missing values have decided. ``offset(x)`` adds a column as it is
+        to the first linear predictor of every expert: ``fit.model`` says so. ``a + b ~ x`` has two outputs.
     gate_X
         Further columns that only the gate sees.
     weights
         Row weights (n,); 2 counts a row twice.
+    groups
+        Labels (n,) of groups whose rows all come from one expert, or the name of a column of X that holds them and is
+        no covariate then. The label of a group is drawn from the gate, which must be the same for all its rows, and
+        ``log p(y_g) = log Σ_k g_k(x_g) Π_i f_k(y_i | x_i)^w_i``: weights count rows within their group, and the gate
+        counts once. Scores such as ``fit.loo`` leave out whole groups.
     start
         A fit of the same model, or ``{value variable: unconstrained value}`` as ``fit.point`` gives it. Posterior
         engines without one run EM first. Features are taken from it as they are, but by ``bm.Training()``, which goes
@@ -92,7 +111,8 @@ def fit(
     """
     chosen = _default(model) if engine is None else engine
     _check(model, chosen)
-    bound = _bound(model, X, y, gate_X, weights, missing, scaling)
+    rows = _rows(model, X, y, gate_X, groups, data, formula, missing)
+    bound = _bound(model, rows, weights, missing, scaling)
     begin, report = _start(start, bound), Report(visible=progress)
     if bound.features is not None or isinstance(chosen, Training):
         bound, chosen, outcome = _fit_network(bound, chosen, begin, report)
@@ -146,7 +166,16 @@ def assemble(bound: Bound, engine: Engine, outcome: Outcome) -> Fit:
 
 
 def build(
-    model: MixtureOfExperts, X: Any, y: Any, *, gate_X: Any = None, weights: Any = None, scaling: Scaling | None = None
+    model: MixtureOfExperts,
+    X: Any = None,
+    y: Any = None,
+    *,
+    data: Any = None,
+    formula: str | None = None,
+    gate_X: Any = None,
+    weights: Any = None,
+    groups: Any = None,
+    scaling: Scaling | None = None,
 ) -> pm.Model:
     """Return the model on data as an ordinary PyMC model.
 
@@ -155,7 +184,7 @@ def build(
 
     Parameters
     ----------
-    model, X, y, gate_X, weights, scaling
+    model, X, y, data, formula, gate_X, weights, groups, scaling
         As for `fit`.
 
     Examples
@@ -166,30 +195,77 @@ def build(
     ['mu_intercept_z', 'mu_slopes_z']
     """
     _check(model, _default(model))
-    return _bound(model, X, y, gate_X, weights, Missing.REFUSE, scaling).pymc_model()
+    rows = _rows(model, X, y, gate_X, groups, data, formula, Missing.REFUSE)
+    return _bound(model, rows, weights, Missing.REFUSE, scaling).pymc_model()
 
 
-def _bound(
-    model: MixtureOfExperts, X: Any, y: Any, gate_X: Any, weights: Any, missing: Missing, scaling: Scaling | None
-) -> Bound:
+class _Rows(NamedTuple):
+    """What the rows are, as the user passed it or as a formula made it."""
+
+    X: Any
+    y: Any
+    gate: Any
+    groups: Any
+    formula: FormulaData | None
+
+
+def _rows(
+    model: MixtureOfExperts, X: Any, y: Any, gate_X: Any, groups: Any, data: Any, formula: Any, missing: Missing
+) -> _Rows:
+    """Return X, y and the gate's columns: those passed, or those of a formula."""
+    if formula is None and data is None:
+        if y is None:
+            raise InputError("y: expected the values of y, got None → pass X and y, or data= and formula=")
+        return _Rows(X, y, gate_X, groups, None)
+    for name, value in (("X", X), ("y", y), ("gate_X", gate_X)):
+        if value is not None:
+            raise InputError(f"{name}: expected None beside data and formula, got a value → pass one or the other")
+    if formula is None or data is None:
+        absent, way_out = ("formula", "'y ~ x'") if formula is None else ("data", "a frame")
+        raise InputError(f"{absent}: expected data and formula together, got None → pass e.g. {way_out}")
+    made = read_formula(formula, data, named_columns(model), drop=missing is Missing.DROP)
+    return _Rows(made.table, made.y, made.gate, named_column(groups, data), made)
+
+
+def _bound(model: MixtureOfExperts, rows: _Rows, weights: Any, missing: Missing, scaling: Scaling | None) -> Bound:
     """Check the data and bind the model to them."""
+    if rows.formula is not None and rows.formula.offset is not None:
+        model = _with_offset(model, rows.formula.offset)
     data = read_training(
-        X,
-        y,
-        gate_X=gate_X,
+        rows.X,
+        rows.y,
+        gate_X=rows.gate,
         weights=weights,
+        groups=rows.groups,
         missing=missing,
         experts=len(model.experts),
         parameters=0,
         scaling=scaling,
-        target=TARGET_SCALES[model.closure],
+        target=target_of(model),
     )
+    if rows.formula is not None:
+        data = replace(data, formula=rows.formula.formula, notices=(*rows.formula.notices, *data.notices))
     return bind(model, data)
 
 
 def _default(model: object) -> Engine:
     learned = isinstance(model, MixtureOfExperts) and model.features is not None
     return Training() if learned else EM()
+
+
+def _with_offset(model: MixtureOfExperts, column: str) -> MixtureOfExperts:
+    """Return the model with a column added, as it is, to the first linear predictor of every expert."""
+    experts = []
+    for expert in model.experts:
+        name = expert.family.parameters[0].name
+        predictor: Any = expert.predictors[name]
+        if predictor.offset is not None:
+            raise SpecError(
+                f"Expert.{name}: expected a predictor without offset beside one in the formula, got "
+                f"offset={predictor.offset!r} → leave one out"
+            )
+        experts.append(Expert(expert.family, **{**expert.predictors, name: replace(predictor, offset=column)}))
+    return MixtureOfExperts(experts, model.gate, model.features)
 
 
 def _check(model: object, engine: object) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .errors import SpecError
 from .experts import Expert
-from .families import Closure, Family
+from .families import Family
 from .gates import Gate, SoftmaxGate
 from .predictors import MLP
 
@@ -64,16 +64,13 @@ class MixtureOfExperts:
         object.__setattr__(self, "features", features)
         _refuse_mixed_supports(self.experts)
 
-    @property
-    def closure(self) -> Closure:
-        """The maps of y under which all experts' families are closed."""
-        return min((expert.family.closure for expert in self.experts), key=list(Closure)[::-1].index)
-
     def with_families(self, families: Sequence[Family]) -> MixtureOfExperts:
         """Return the same mixture with another family, of the same parameters, for every expert."""
         pairs = zip(self.experts, families, strict=True)
         return MixtureOfExperts(
-            [Expert(family, **expert.predictors) for expert, family in pairs], self.gate, self.features
+            [expert if family == expert.family else expert.with_family(family) for expert, family in pairs],
+            self.gate,
+            self.features,
         )
 
     @property
@@ -92,9 +89,9 @@ class MixtureOfExperts:
 
 
 def _refuse_mixed_supports(experts: Sequence[Expert]) -> None:
-    supports = {expert.family.support: type(expert.family).__name__ for expert in experts}
-    if len(supports) > 1:
-        (first, one), (second, other) = list(supports.items())[:2]
+    kinds = {(expert.family.support, expert.family.supports): type(expert.family).__name__ for expert in experts}
+    if len(kinds) > 1:
+        ((first, _), one), ((second, _), other) = list(kinds.items())[:2]
         raise SpecError(
             f"MixtureOfExperts.experts: expected experts for one kind of target, got {one} ({first.value}) and {other} "
             f"({second.value}) → a density and a probability, or densities on different ranges, cannot be weighed "

@@ -11,7 +11,7 @@ from .families import Family, Parameter, Role
 from .families import Normal as NormalFamily
 from .gates import SoftmaxGate
 from .mixture import MOST_EXPERTS, MixtureOfExperts
-from .predictors import MLP, Constant, Linear, Predictor
+from .predictors import HSGP, MLP, Constant, Linear, Predictor
 from .priors import LearnedScale, Normal
 
 _COEFFICIENT_SD = 100.0
@@ -63,7 +63,8 @@ def mixture_density_network(
 def nearly_flat(model: MixtureOfExperts) -> MixtureOfExperts:
     """Return the same model under almost flat priors, to compare with maximum likelihood.
 
-    Coefficients and gate get standard deviation 100 and log sigma 2, on the standardised scale.
+    Coefficients and gate get standard deviation 100 and log sigma 2, on the standardised scale. Gaussian processes keep
+    the priors of amplitude and lengthscale.
 
     Parameters
     ----------
@@ -108,6 +109,6 @@ def _flat_predictor(predictor: Predictor, parameter: Parameter) -> Predictor:
 
 
 def _with_priors(predictor: Predictor, intercept: Normal | None, slopes: Normal | LearnedScale) -> Predictor:
-    if isinstance(predictor, Constant):
+    if isinstance(predictor, Constant | HSGP):  # a Gaussian process is its prior
         return replace(predictor, intercept=intercept)
     return replace(predictor, intercept=intercept, slopes=slopes)  # type: ignore[type-var]

@@ -9,6 +9,7 @@ by the distance between them: 0/1 columns keep their unit, and every other codin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -40,7 +41,7 @@ class Scaling:
     x_center, x_scale
         One number per column.
     y_center, y_scale
-        Centre and scale of y.
+        Centre and scale of y; one per output where there are several.
     x_constant
         Which columns are constant; their scale is 1. Empty: none.
 
@@ -58,8 +59,8 @@ class Scaling:
 
     x_center: tuple[float, ...]
     x_scale: tuple[float, ...]
-    y_center: float
-    y_scale: float
+    y_center: float | tuple[float, ...]
+    y_scale: float | tuple[float, ...]
     x_constant: tuple[bool, ...] = ()
 
     def __post_init__(self) -> None:
@@ -69,9 +70,11 @@ class Scaling:
                 f"scaling: expected one centre, scale and mark per column, got {len(self.x_center)}, "
                 f"{len(self.x_scale)} and {len(self.x_constant)} → take them from one data set"
             )
-        if not np.isfinite((*self.x_center, self.y_center)).all():
+        if np.shape(self.y_center) != np.shape(self.y_scale):
+            raise InputError("scaling: expected a centre and a scale for every output, got other numbers of them")
+        if not np.isfinite((*self.x_center, *np.atleast_1d(self.y_center))).all():
             raise InputError("scaling: expected finite centres, got NaN or infinity → centre at a finite number")
-        scales = (*self.x_scale, self.y_scale)
+        scales = (*self.x_scale, *np.atleast_1d(self.y_scale).tolist())
         if not all(0 < scale < np.inf for scale in scales):
             raise InputError(f"scaling: expected positive finite scales, got {scales} → use 1 to leave a unit alone")
 
@@ -86,8 +89,23 @@ class Scaling:
         return standardised
 
     def standardise_y(self, y: npt.ArrayLike) -> FloatArray:
-        """Map y in user units to the standardised scale; any shape."""
-        return (np.asarray(y, dtype=np.float64) - self.y_center) / self.y_scale
+        """Map y in user units to the standardised scale; any shape, outputs last where there are several."""
+        standardised: FloatArray = (np.asarray(y, dtype=np.float64) - np.asarray(self.y_center)) / self.y_scale
+        return standardised
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """Lengths of the axis of outputs: none for a y of one number a row."""
+        return np.shape(self.y_center)
+
+    def unit(self, output: int = 0) -> tuple[float, float]:
+        """Return centre and scale of one output."""
+        return float(np.atleast_1d(self.y_center)[output]), float(np.atleast_1d(self.y_scale)[output])
+
+    @property
+    def log_unit(self) -> float:
+        """Log of the volume of a unit of standardised y in the user's units."""
+        return float(np.sum(np.log(self.y_scale)))
 
 
 def measure(
@@ -95,9 +113,11 @@ def measure(
     y: FloatArray,
     weights: FloatArray,
     names: tuple[str, ...],
-    target: TargetScale = TargetScale.AFFINE,
+    target: Sequence[TargetScale] = (TargetScale.AFFINE,),
 ) -> Scaling:
-    """Measure the scaling of ``(n, p)`` covariates and ``(n,)`` y; rows of weight 0 do not count.
+    """Measure the scaling of ``(n, p)`` covariates and ``(n,)`` or ``(n, outputs)`` y; rows of weight 0 do not count.
+
+    ``target`` says how every output is standardised; one stands for all.
 
     Raises
     ------
@@ -118,7 +138,15 @@ def measure(
             f"X: expected a range of at least {1 / _LARGEST:g}, got {(high - low)[tiny[0]]:.3g} in column "
             f"{names[tiny[0]]!r} → rescale the column to another unit"
         )
-    y_center, y_scale = _measure_y(y, weights, target)
+    y_center: float | tuple[float, ...]
+    y_scale: float | tuple[float, ...]
+    if y.ndim == 1:
+        y_center, y_scale = _measure_y(y, weights, target[0], "y")
+    else:
+        count = y.shape[1]
+        each = tuple(target) * count if len(target) == 1 else tuple(target)
+        units = [_measure_y(y[:, i], weights, each[i], f"y, column {i}") for i in range(count)]
+        y_center, y_scale = tuple(center for center, _ in units), tuple(scale for _, scale in units)
     return Scaling(tuple(center.tolist()), tuple(scale.tolist()), y_center, y_scale, tuple(constant.tolist()))
 
 
@@ -136,15 +164,15 @@ def refuse_huge(values: FloatArray, argument: str, names: tuple[str, ...]) -> No
         )
 
 
-def _measure_y(y: FloatArray, weights: FloatArray, target: TargetScale) -> tuple[float, float]:
+def _measure_y(y: FloatArray, weights: FloatArray, target: TargetScale, name: str) -> tuple[float, float]:
     if target is TargetScale.PLAIN:
         return 0.0, 1.0
     low, high = y.min(), y.max()
     if _constant(low, high):
-        raise InputError(f"y: expected values that vary, got {low:.6g} in every row → there is nothing to model")
+        raise InputError(f"{name}: expected values that vary, got {low:.6g} in every row → there is nothing to model")
     if high - low < 1 / _LARGEST:
         raise InputError(
-            f"y: expected a range of at least {1 / _LARGEST:g}, got {high - low:.3g} → rescale y to another unit"
+            f"{name}: expected a range of at least {1 / _LARGEST:g}, got {high - low:.3g} → rescale y to another unit"
         )
     if target is TargetScale.STRETCHED:
         # families refuse what is not positive in their own words; here it must only not break the measuring

@@ -27,14 +27,16 @@ _IDENTICAL = 1e-10  # 1 - |correlation| of a column that holds y
 class Screened:
     """What the checks look at: rows of positive weight and the columns that vary.
 
-    ``rows`` are their positions in what the user passed.
+    ``rows`` are their positions in what the user passed; ``y`` is None where it is no one continuous number; the last
+    ``gate`` columns are the gate's own, which no expert uses.
     """
 
     values: FloatArray
     names: tuple[str, ...]
-    y: FloatArray
+    y: FloatArray | None
     rows: npt.NDArray[np.intp]
     experts: int
+    gate: int = 0
 
 
 def screen(data: Screened) -> tuple[Notice, ...]:
@@ -69,14 +71,10 @@ def p_exceeds_n(data: Screened) -> Notice | None:
 
 
 def collinear(data: Screened) -> Notice | None:
-    """Find columns that are linear combinations of each other, group by group."""
-    n, p = data.values.shape
-    if p < 2 or p > _MOST_COLUMNS or p + 1 > n:
-        return None
-    step = _step(n, _SAMPLE)
-    groups = _dependent_groups(data.values[::step])
-    if groups and step > 1:  # rows left out may break the dependence
-        groups = _dependent_groups(data.values)
+    """Find columns of one predictor that are linear combinations of each other, group by group."""
+    own = data.values.shape[1] - data.gate
+    groups = _dependent(data.values[:, :own])
+    groups += [[own + j for j in group] for group in _dependent(data.values[:, own:])]
     if not groups:
         return None
     names = "; ".join(listed([repr(data.names[j]) for j in group], limit=10) for group in groups)
@@ -88,10 +86,21 @@ def collinear(data: Screened) -> Notice | None:
     )
 
 
+def _dependent(values: FloatArray) -> list[list[int]]:
+    n, p = values.shape
+    if p < 2 or p > _MOST_COLUMNS or p + 1 > n:
+        return []
+    step = _step(n, _SAMPLE)
+    groups = _dependent_groups(values[::step])
+    if groups and step > 1:  # rows left out may break the dependence
+        groups = _dependent_groups(values)
+    return groups
+
+
 def leakage(data: Screened) -> Notice | None:
     """Find columns that are y itself in other units."""
     n, p = data.values.shape
-    if p == 0 or n < 3:
+    if p == 0 or n < 3 or data.y is None:
         return None
     step = _step(n, _SAMPLE)
     suspects = np.flatnonzero(_holds_y(data.values[::step], data.y[::step]))
@@ -109,10 +118,10 @@ def leakage(data: Screened) -> Notice | None:
 
 def extreme_value(data: Screened) -> Notice | None:
     """Find rows of y far outside its central 90 %."""
+    if data.y is None or data.y.size < 10:  # too few rows to say what is usual
+        return None
     n = data.y.size
     tail = max(1, n // 20)
-    if n < 10:  # too few rows to say what is usual
-        return None
     ordered = np.partition(data.y, (tail, n // 2, n - 1 - tail))
     spread = (ordered[n - 1 - tail] - ordered[tail]) / 3.29
     distance = np.abs(data.y - ordered[n // 2])
@@ -129,6 +138,8 @@ def extreme_value(data: Screened) -> Notice | None:
 
 def tied_values(data: Screened) -> Notice | None:
     """Find one value of y in a large share of the rows."""
+    if data.y is None:
+        return None
     y = data.y[:: _step(data.y.size, _MOST_ROWS)]
     values, counts = np.unique(y, return_counts=True)
     most = int(counts.argmax())

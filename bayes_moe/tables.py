@@ -5,14 +5,15 @@ Rows are positions: the labels of a pandas index only serve to notice two argume
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from bayes_moe.categories import Encoding, read_known, read_levels, settle_levels
 from bayes_moe.columns import (
     FloatArray,
     column_array,
@@ -38,12 +39,21 @@ class Table:
         Whether the names came from the user; then prediction matches columns by name.
     index
         Row index of a pandas frame, or None.
+    encodings
+        What the columns of text or categories became: 0/1 columns that stand where the column stood.
     """
 
     values: FloatArray
     names: tuple[str, ...]
     named: bool
     index: object | None = None
+    encodings: tuple[Encoding, ...] = ()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Name of the user's column that every column came from."""
+        origin = {name: encoding.column for encoding in self.encodings for name in encoding.names}
+        return tuple(origin.get(name, name) for name in self.names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,9 +76,10 @@ class Column:
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """A table as read: like :class:`Table`, but NaN stands where a value is missing.
+    """A table as read, one column for each of the user's: like :class:`Table`, but NaN stands where a value is missing.
 
-    ``flat`` tells that the source was 1-D, so that its only column was inferred.
+    ``flat`` tells that the source was 1-D, so that its only column was inferred. Columns of text or categories hold
+    the positions of their levels in ``encodings``; ``unused`` are the levels that were declared and no row has.
     """
 
     values: FloatArray
@@ -77,6 +88,8 @@ class Reading:
     index: object | None
     notices: tuple[Notice, ...] = ()
     flat: bool = False
+    encodings: tuple[Encoding, ...] = ()
+    unused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def incomplete(self) -> npt.NDArray[np.bool_]:
         """Return the rows that miss a value, ``(n,)`` booleans."""
@@ -95,8 +108,12 @@ class Reading:
         )
 
 
-def read_table(source: Any, argument: str, *, prefix: str) -> Reading:
+def read_table(
+    source: Any, argument: str, *, prefix: str, known: tuple[Encoding, ...] | None = None, without: str | None = None
+) -> Reading:
     """Read a table; a 1-D source is one column.
+
+    Columns of text or categories in a frame are read by their levels, arrays as numbers alone.
 
     Parameters
     ----------
@@ -106,11 +123,16 @@ def read_table(source: Any, argument: str, *, prefix: str) -> Reading:
         Its name in messages.
     prefix
         Start of the made-up names of an array's columns.
+    known
+        The encodings of training, for rows to predict at; None: find them here.
+    without
+        Name of a column of a frame that is no covariate.
 
     Raises
     ------
     InputError
-        When it is no table, names repeat, a column holds no real numbers, or a value is infinite.
+        When it is no table, names repeat, a column holds no real numbers, a value is infinite, or a level is not one
+        of training's.
 
     Examples
     --------
@@ -121,16 +143,71 @@ def read_table(source: Any, argument: str, *, prefix: str) -> Reading:
     columns = _frame_columns(source, argument)
     if columns is None:
         return _read_array(source, argument, prefix)
+    if without is not None:
+        columns = [(name, column) for name, column in columns if _text(name) != without]
     names = _checked_names([name for name, _ in columns], argument)
     values = np.empty((len(source), len(columns)))
     notices: list[Notice] = []
-    for j, (_, column) in enumerate(columns):
-        where = f" in column {names[j]!r}"
-        raw = column_array(column, argument, where)
-        values[:, j] = to_floats(raw, argument, where)
-        notices += _object_notice(raw, argument, where)
+    encodings, unused = {encoding.column: encoding for encoding in known or ()}, {}
+    for j, (name, (_, column)) in enumerate(zip(names, columns, strict=True)):
+        where = f" in column {name!r}"
+        found = read_levels(column, argument, where) if known is None else None
+        if found is not None:
+            values[:, j], levels, unused[name] = found
+            encodings[name] = Encoding(name, levels)
+        elif name in encodings:
+            values[:, j] = read_known(column, encodings[name], argument)
+        else:
+            raw = column_array(column, argument, where)
+            values[:, j] = to_floats(raw, argument, where)
+            notices += _object_notice(raw, argument, where)
     _refuse_infinite_table(values, names, argument)
-    return Reading(values, names, named=True, index=row_index(source), notices=tuple(notices))
+    own = tuple(encodings[name] for name in names if name in encodings)
+    return Reading(
+        values, names, named=True, index=row_index(source), notices=tuple(notices), encodings=own, unused=unused
+    )
+
+
+def expanded(
+    values: FloatArray, names: tuple[str, ...], encodings: tuple[Encoding, ...]
+) -> tuple[FloatArray, list[str]]:
+    """Put 0/1 columns in the place of codes of levels; return all columns and their names."""
+    of = {encoding.column: encoding for encoding in encodings}
+    if not of:
+        return values, list(names)
+    blocks = [of[n].indicators(values[:, j]) if n in of else values[:, [j]] for j, n in enumerate(names)]
+    spelled = [name for n in names for name in (of[n].names if n in of else (n,))]
+    return np.ascontiguousarray(np.hstack(blocks)), spelled
+
+
+def encoded(
+    reading: Reading, values: FloatArray, counted: npt.NDArray[np.bool_], argument: str
+) -> tuple[FloatArray, tuple[str, ...], tuple[Encoding, ...], list[Notice]]:
+    """Return training columns with 0/1 columns for levels, their names, the encodings and notices.
+
+    Parameters
+    ----------
+    reading
+        The table as read.
+    values
+        Its rows that stay, without missing values.
+    counted
+        Which of them have positive weight; levels of the others are left out.
+    argument
+        Name of the table in messages.
+    """
+    if not reading.encodings:
+        return values, reading.names, (), []
+    values, settled, notices = values.copy(), [], []
+    for encoding in reading.encodings:
+        j = reading.names.index(encoding.column)
+        values[:, j], own, found = settle_levels(
+            values[:, j], encoding, counted, reading.unused.get(encoding.column, ())
+        )
+        settled.append(own)
+        notices += found
+    out, names = expanded(values, reading.names, tuple(settled))
+    return out, _checked_names(names, argument), tuple(settled), notices
 
 
 def read_column(source: Any, argument: str) -> Column:
@@ -157,6 +234,16 @@ def read_column(source: Any, argument: str) -> Column:
     refuse_infinite(values, argument)
     text = name if isinstance(name, str) and name else None
     return Column(values, text, row_index(source), tuple(_object_notice(raw, argument, "")))
+
+
+def column_names(source: Any) -> tuple[str, ...]:
+    """Return the column names of a frame as text; none for anything else."""
+    return tuple(_text(name) for name, _ in _frame_columns(source, "X") or ())
+
+
+def pick_column(source: Any, name: str) -> Any:
+    """Return one column of a frame, by its name as text."""
+    return next(column for found, column in _frame_columns(source, "X") or () if _text(found) == name)
 
 
 def row_index(source: Any) -> object | None:
@@ -252,9 +339,13 @@ def _object_notice(raw: npt.NDArray[Any], argument: str, where: str) -> list[Not
     return [Notice("object_numbers", f"{argument}{where} holds Python objects, which were read as numbers.")]
 
 
+def _text(name: object) -> str:
+    return "_".join(map(str, name)) if isinstance(name, tuple) else str(name)
+
+
 def _checked_names(names: Sequence[object], argument: str) -> tuple[str, ...]:
     """Names as text: exact, distinct, and such that a file can hold them."""
-    texts = tuple("_".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in names)
+    texts = tuple(map(_text, names))
     repeated = {text: None for text in texts if texts.count(text) > 1} if len(set(texts)) < len(texts) else {}
     if repeated:
         raise InputError(

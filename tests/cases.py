@@ -15,18 +15,22 @@ import numpy as np
 import pandas as pd
 
 from bayes_moe import (
+    HSGP,
+    RBF,
     Constant,
     EqualGate,
     Expert,
+    Kernel,
     Linear,
     MixtureOfExperts,
     Normal,
     Polynomial,
     SoftmaxGate,
+    Spline,
     nearly_flat,
     priors,
 )
-from bayes_moe.binding.bind import Bound, bind
+from bayes_moe.binding.bind import Bound, bind, target_of
 from bayes_moe.data import read_training
 
 
@@ -48,7 +52,8 @@ class Case:
 
 def bound(case: Case) -> Bound:
     """Return the model on its data."""
-    data = read_training(case.X, case.y, experts=len(case.model.experts), parameters=0, **case.options)
+    target = target_of(case.model)
+    data = read_training(case.X, case.y, experts=len(case.model.experts), parameters=0, target=target, **case.options)
     return bind(case.model, data)
 
 
@@ -172,6 +177,86 @@ EXPERTS: dict[str, Case] = {
     "priors in user units": simulated(_mixture(2, **_UNITS), 27, columns=2),
     "priors on both scales, weighted": simulated(_mixture(2, **_MIXED_UNITS), 28, weighted=True),
 }
+_OFFSET_UNITS = {
+    "mu": Linear(intercept=priors.Normal(25.0, 4.0), slopes=priors.Normal(0.5, 2.0), offset="dose"),
+    "sigma": Linear(offset="age"),
+}
+
+
+def _offsets_apart() -> Sequence[Expert]:
+    one = Expert(mu=Polynomial(2, columns=("place",), offset="dose"), sigma=Constant(offset="age"))
+    return [one, Expert(mu=RBF(2, columns=("place",), offset="age")), one, Expert(mu=Constant())]
+
+
+_CALM = HSGP(2, amplitude=priors.LearnedScale(0.3, 0.3), shared=True)
+_PROCESS_GATE = SoftmaxGate(HSGP(3, kernel=Kernel.MATERN52, amplitude=priors.LearnedScale(2.0, 0.5)))
+
+
+def _processes() -> Sequence[Expert]:
+    smooth = HSGP(
+        4, columns=("dose",), amplitude=priors.LearnedScale(0.5, 0.3), lengthscale=priors.LearnedScale(1.0, 0)
+    )
+    fixed = priors.LearnedScale(0.8, 0.0)
+    known = HSGP(3, columns=("age",), amplitude=fixed, lengthscale=fixed, offset="place")
+    return [Expert(mu=smooth), Expert(mu=known), Expert(mu=smooth), Expert(mu=Constant())]
+
+
+OFFSETS: dict[str, Case] = {
+    "offset of all means": simulated(_mixture(2, mu=Linear(offset="x1")), 48, columns=2),
+    "offset of all means, weighted": simulated(
+        _mixture(3, mu=Polynomial(2, offset="x1", shared=(0,)), sigma=Linear()), 49, columns=2, weighted=True
+    ),
+}
+GENERAL: dict[str, Case] = {
+    "offsets of means and sigmas": _frame_case(_mixture(2, **_OFFSET_UNITS), 50),
+    "Gaussian processes": simulated(_mixture(2, mu=HSGP(5)), 52),
+    "Gaussian processes over two columns, weighted": simulated(
+        _mixture(2, _PROCESS_GATE, mu=HSGP((3, 2), 1.3, Kernel.MATERN52), sigma=_CALM),
+        53,
+        rows=60,
+        columns=2,
+        weighted=True,
+    ),
+    "a Gaussian process and lines": _frame_case(MixtureOfExperts(_processes()), 54),
+    "offsets of some experts": _frame_case(MixtureOfExperts(_offsets_apart()), 51),
+}
+_PARTLY = {
+    "mu": Polynomial(2, columns=("dose", "age", "place"), shared=("dose", 2)),
+    "sigma": Linear(columns=("dose", "age", "place"), shared=["place"], slopes=priors.Normal(0.0, 0.05)),
+}
+
+
+def _partly_unlike() -> Sequence[Expert]:
+    tied = Expert(mu=Linear(shared=("x1",), intercept=priors.Normal(20.0, 9.0), slopes=priors.Normal(1.0, 6.0)))
+    return [tied, Expert(mu=Spline(3, shared=(0,))), tied]
+
+
+SHARED: dict[str, Case] = {
+    "one slope for all": simulated(_mixture(3, mu=Linear(shared=(1,))), 44, rows=40, columns=2),
+    "all slopes for all, weighted": simulated(_mixture(2, mu=Linear(shared=(0, 1))), 45, columns=2, weighted=True),
+    "some powers and some slopes of sigma for all": _frame_case(_mixture(2, **_PARTLY), 46),
+    "some slopes for some experts": simulated(MixtureOfExperts(_partly_unlike()), 47, rows=40, columns=2),
+}
+_SPLINE_UNITS = {
+    "mu": Spline(4, 2, intercept=priors.Normal(22.0, 6.0), slopes=priors.Normal(3.0, 8.0)),
+    "sigma": RBF(1, 1.5, slopes=priors.Normal(0.1, 0.4)),
+}
+_PLACES = [[4.0, -1.0], [9.0, -1.01], [12.0, -0.97]]
+BASES: dict[str, Case] = {
+    "spline means": simulated(_mixture(2, mu=Spline(4)), 37),
+    "splines everywhere, two columns, weighted": simulated(
+        _mixture(2, SoftmaxGate(Spline(3, 1)), mu=Spline(5)), 38, rows=45, columns=2, weighted=True
+    ),
+    "sigma of a spline": simulated(_mixture(2, EqualGate(), sigma=Spline(2, 2)), 43),
+    "bumps, weighted": simulated(_mixture(3, SoftmaxGate(RBF(3)), mu=RBF(4)), 39, rows=40, columns=2, weighted=True),
+    "one set of bumps at given places": simulated(
+        _mixture(2, mu=RBF(_PLACES, 0.8, shared=True), sigma=RBF(1)), 40, columns=2
+    ),
+    "spline, priors in user units": simulated(
+        _mixture(2, SoftmaxGate(Spline(3, slopes=priors.Normal(0, 2.0))), **_SPLINE_UNITS), 41
+    ),
+    "flat spline": simulated(nearly_flat(_mixture(2, SoftmaxGate(RBF(2)), mu=Spline(3))), 42),
+}
 TABLES: dict[str, Case] = {
     "columns by name": _frame_case(_BY_NAME, 29),
     "columns by position": _frame_case(_BY_POSITION, 30),
@@ -184,4 +269,6 @@ TABLES: dict[str, Case] = {
     ),
     "flat, sigma of x, polynomial": simulated(nearly_flat(_mixture(2, mu=Polynomial(2), sigma=Linear())), 36),
 }
-CASES: dict[str, Case] = GATES | EXPERTS | TABLES
+KERNELS: dict[str, Case] = GATES | EXPERTS | SHARED | BASES | OFFSETS | TABLES
+"""Normal experts under a softmax or equal gate, which have compiled kernels of their own."""
+CASES: dict[str, Case] = KERNELS | GENERAL

@@ -19,7 +19,20 @@ PACKAGE = "bayes_moe"
 # or folder of the package; "log_density" stands for that one module of a room. A room that is missing
 # here may not exist: give it its place when you add it.
 _SPECIFICATION = {"graph", "priors", "predictors", "families", "gates", "experts", "mixture"}
-_BORDER = {"columns", "tables", "newdata", "scaling", "screening", "data"}
+_BORDER = {
+    "columns",
+    "categories",
+    "tables",
+    "targets",
+    "newdata",
+    "scaling",
+    "screening",
+    "groups",
+    "expressions",
+    "raw_columns",
+    "formula",
+    "data",
+}
 _PROTOCOL = "log_density"  # what an engine may ask of a density: the one thing that binding implements
 _BINDING = _SPECIFICATION | _BORDER | {_PROTOCOL, "pointers"}
 _RESULT = _BINDING | {"binding", "inference", "records", "specification", "container"}
@@ -38,8 +51,14 @@ LAYERS: dict[str, set[str]] = {
     "presets": _SPECIFICATION,
     "columns": set(),
     "scaling": {"columns"},
-    "tables": {"columns"},
-    "newdata": {"columns", "tables", "scaling"},
+    "categories": {"columns"},
+    "tables": {"columns", "categories"},
+    "targets": {"columns", "tables", "scaling"},
+    "expressions": set(),
+    "raw_columns": {"columns", "categories", "scaling"},
+    "formula": {"columns", "categories", "tables", "raw_columns", "expressions"},
+    "newdata": {"columns", "categories", "tables", "targets", "scaling", "groups", "formula"},
+    "groups": {"columns", "categories", "tables"},
     "screening": {"columns", "scaling"},
     "data": _BORDER,
     "binding": _BINDING,
@@ -65,7 +84,8 @@ HOMES: dict[str, tuple[str, ...]] = {
     "jax": ("graph/*",),
     "dask": ("inference/workers.py",),
     "arviz": (),  # its parts arviz_base and arviz_stats are imported, never the whole
-    "pandas": ("posterior/tables.py",),
+    "formulaic": ("formula.py",),
+    "pandas": ("posterior/tables.py", "formula.py", "raw_columns.py"),
     "polars": (),
 }
 
@@ -84,6 +104,7 @@ EMPTY_OR_TAKEN = {
 # imported in the function that needs them.
 SLOW = (
     "arviz_stats",
+    "formulaic",
     "nutpie",
     "pyarrow",
     "pymc",
@@ -96,6 +117,7 @@ SLOW = (
     "bayes_moe.binding.posterior_kernel",
     "bayes_moe.inference.chart_kernel",
     "bayes_moe.binding.model",
+    "bayes_moe.binding.observed",
     "bayes_moe.container.survey",
 )
 # `**` only where the keys are the names of a distribution's parameters.

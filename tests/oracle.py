@@ -7,6 +7,7 @@ the change of units; sums go through `math.fsum`. Only the specification's own c
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,18 +15,13 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import log_softmax, logsumexp, softmax
-from scipy.stats import norm
+from scipy.interpolate import BSpline
+from scipy.special import gammaln, log_softmax, logsumexp, softmax
+from scipy.stats import norm, uniform
 
-from bayes_moe import Constant, EqualGate, Linear, MixtureOfExperts, Polynomial, priors
+from bayes_moe import HSGP, RBF, Constant, EqualGate, Kernel, Linear, MixtureOfExperts, Polynomial, Spline, priors
 from tests.cases import Case
-
-# Default priors on the standardised scale, (loc, scale): of the intercept and of the slopes.
-DEFAULTS = {
-    "mu": ((0.0, 2.5), (0.0, 2.5)),
-    "sigma": ((math.log(0.5), 0.75), (0.0, 0.5)),
-}
-NAMES = {"mu": "mu", "sigma": "log_sigma"}
+from tests.oracle_families import Anatomy, Follows, anatomy, centre, log_density, prefixed
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +75,21 @@ class Terms:
         return math.fsum(self.weights[i] * responsibilities[i, k] * joint[i, k] for i, k in cells) + self.prior
 
 
+def over_labels(terms: Terms, groups: Sequence[Any]) -> float:
+    """Return the log posterior where rows of a group share a label: the sum over every label of every group.
+
+    All K^G ways to label the groups are gone through, and nothing is taken to factor.
+    """
+    rows = {group: [i for i, other in enumerate(groups) if other == group] for group in groups}
+    totals = []
+    for labels in itertools.product(range(terms.gate.shape[1]), repeat=len(rows)):
+        parts = [terms.gate[members[0], k] for k, members in zip(labels, rows.values(), strict=True)]
+        for k, members in zip(labels, rows.values(), strict=True):
+            parts += [terms.weights[i] * terms.experts[i, k] for i in members]
+        totals.append(math.fsum(parts))
+    return float(logsumexp(totals)) + terms.prior
+
+
 class Prior(NamedTuple):
     """One factor of the prior: a Normal density at ``value``, and the log Jacobian of the change of units."""
 
@@ -115,15 +126,41 @@ class Oracle:
         self.raw = np.column_stack([own, appended])
         names = getattr(case.X, "columns", [f"x{j}" for j in range(own.shape[1])])
         self.names = [str(name) for name in names] + [f"z{j}" for j in range(appended.shape[1])]
-        self.y = np.asarray(case.y, dtype=float)
+        self.y, self.classes = self._target(case.y)
         self.weights = np.ones(len(self.y)) if case.weights is None else np.asarray(case.weights, dtype=float)
-        self.y_center, self.y_scale = self._moments(self.y)
+        self.units = self._units()
         self.columns = [self._standardised(self.raw[:, j]) for j in range(self.raw.shape[1])]
         self._share_out(own.shape[1])
         self._bases: dict[Any, list[tuple[np.ndarray, float]]] = {}
         self.blocks = self.model.blocks
 
     # -- data --------------------------------------------------------------------------------------------------
+
+    def _target(self, y: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Return y as numbers, and its classes in the order of their codes."""
+        kind = type(self.model.experts[0].family).__name__
+        if kind not in ("Categorical", "Ordinal"):
+            if kind == "Joint" and hasattr(y, "columns"):
+                y = y[[name for name, _ in self.model.experts[0].family.parts]]
+            return np.asarray(y, dtype=float), ()
+        family = self.model.experts[0].family
+        named = family.classes if kind == "Categorical" else family.levels
+        order = named or tuple(str(label) for label in sorted(set(np.asarray(y).tolist())))
+        return np.array([float(order.index(str(label))) for label in np.asarray(y).tolist()]), order
+
+    def _units(self) -> list[tuple[float, float]]:
+        """Return centre and scale of every output: the narrowest of what the experts' families allow."""
+        columns = self.y.T if self.y.ndim == 2 else [self.y]
+        return [self._unit(column, i) for i, column in enumerate(columns)]
+
+    def _unit(self, column: np.ndarray, output: int) -> tuple[float, float]:
+        families = [expert.family for expert in self.model.experts]
+        kinds = {type(f.parts[output][1] if hasattr(f, "parts") else f).__name__ for f in families}
+        if kinds <= {"Normal", "StudentT", "SkewNormal", "MvNormal", "Uniform"}:
+            return self._moments(column)
+        if kinds <= {"LogNormal", "Gamma", "Weibull"}:
+            return 0.0, math.exp(math.fsum(self.weights * np.log(column)) / math.fsum(self.weights))
+        return 0.0, 1.0
 
     def _moments(self, values: np.ndarray) -> tuple[float, float]:
         total = math.fsum(self.weights)
@@ -143,6 +180,10 @@ class Oracle:
         """Decide which columns predictors without ``columns=`` use."""
         predictors = [self.model.gate.predictor, *(p for e in self.model.experts for p in e.predictors.values())]
         claimed = {self._position(c) for p in predictors for c in (getattr(p, "columns", None) or ())}
+        for expert in self.model.experts:
+            taken = (getattr(expert.family, "exposure", None), getattr(expert.family, "trials", None))
+            claimed |= {self._position(column) for column in taken if column is not None}
+        claimed |= {self._position(p.offset) for p in predictors if p.offset is not None}
         self.free = [j for j in range(own) if j not in claimed]
         appended = [j for j in range(own, len(self.names)) if j not in claimed]
         self.gate_free = list(range(own, len(self.names))) if len(self.names) > own else self.free
@@ -165,6 +206,13 @@ class Oracle:
         chosen = [self.columns[j] for j in asked if self.columns[j] is not None]
         if isinstance(predictor, Linear):
             return chosen
+        if isinstance(predictor, HSGP):
+            return [(sines, 1.0) for sines, _, _ in self._sines(predictor, [column for column, _ in chosen])]
+        if isinstance(predictor, Spline | RBF):
+            if isinstance(predictor, Spline):
+                return [(spline, 1.0) for column, _ in chosen for spline in self._splines(predictor, column)]
+            bumps = self._bumps(predictor, [j for j in asked if self.columns[j] is not None])
+            return [((b - m) / s, s) for b, (m, s) in ((b, self._moments(b)) for b in bumps)]
         assert isinstance(predictor, Polynomial)
         out = []
         for power in range(1, predictor.degree + 1):
@@ -174,26 +222,80 @@ class Oracle:
                 out.append(((values - mean) / spread, 1.0))
         return out
 
+    def _splines(self, predictor: Spline, column: np.ndarray) -> list[np.ndarray]:
+        """Return SciPy's B-splines, as straight lines beyond the knots, times an isometry onto zero-sum values."""
+        counted = self.weights > 0
+        mass: dict[float, float] = {}
+        for value, weight in zip(column[counted], self.weights[counted], strict=True):
+            mass[float(value)] = mass.get(float(value), 0.0) + float(weight)
+        values, total = sorted(mass), math.fsum(mass.values())
+        middle = [
+            (math.fsum(mass[v] for v in values[:i]) + 0.5 * mass[value]) / total for i, value in enumerate(values)
+        ]
+        inner = predictor.df - predictor.degree
+        knots = [float(np.interp((i + 1) / (inner + 1), middle, values)) for i in range(inner)]
+        edge = predictor.degree + 1
+        full = np.array([values[0]] * edge + knots + [values[-1]] * edge)
+        inside = np.clip(column, values[0], values[-1])
+        out = []
+        for unit in np.eye(predictor.df):
+            spline = BSpline(full, np.array(zero_sum(unit)), predictor.degree)
+            values = spline(inside) + spline.derivative()(inside) * (column - inside)
+            out.append((values, *self._moments(values)))
+        spread = math.sqrt(math.fsum(s * s for _, _, s in out) / len(out))
+        return [(values - mean) / spread for values, mean, _ in out]
+
+    def _bumps(self, predictor: RBF, chosen: list[int]) -> list[np.ndarray]:
+        """Return Gaussian bumps at given places, or at those of k-means from the greedy start."""
+        used = [self.columns[j] for j in chosen]
+        points = np.column_stack([column for column, _ in used])  # type: ignore[misc]
+        if isinstance(predictor.centres, int):
+            rows = [i for i, weight in enumerate(self.weights) if weight > 0]
+            share = {i: float(self.weights[i]) / math.fsum(self.weights) for i in rows}
+            first: list[int] = []
+            for _ in range(predictor.centres):
+                first.append(min(rows, key=lambda row: self._inertia(points, share, [*first, row])))
+            centres = [points[i] for i in first]
+            for _ in range(100):
+                near = {i: int(np.argmin([np.sum((points[i] - c) ** 2) for c in centres])) for i in rows}
+                centres = [
+                    np.average(
+                        [points[i] for i in rows if near[i] == m],
+                        axis=0,
+                        weights=[share[i] for i in rows if near[i] == m],
+                    )
+                    for m in range(len(centres))
+                ]
+            centres.sort(key=tuple)
+        else:
+            means = [self._moments(self.raw[:, j])[0] for j in chosen]
+            units = [unit for _, unit in used]  # type: ignore[misc]
+            centres = [(np.array(c) - means) / units for c in predictor.centres]
+        apart = [min([math.dist(a, b) for b in centres if b is not a], default=1.0) for a in centres]
+        width = predictor.width or math.sqrt(math.fsum(d * d for d in apart) / len(apart))
+        return [np.exp(-0.5 * np.sum(((points - c) / width) ** 2, axis=1)) for c in centres]
+
+    @staticmethod
+    def _inertia(points: np.ndarray, share: Mapping[int, float], chosen: list[int]) -> float:
+        return math.fsum(
+            weight * min(float(np.sum((points[i] - points[c]) ** 2)) for c in chosen) for i, weight in share.items()
+        )
+
     # -- log posterior -----------------------------------------------------------------------------------------
 
     def terms(self, point: Mapping[str, Any]) -> Terms:
         """Return the log posterior at unconstrained values by name."""
         left = {name: np.asarray(values, dtype=float) for name, values in point.items()}
         log_priors: list[Prior] = []
-        mu, log_sigma = (np.full((len(self.y), len(self.model.experts)), np.nan) for _ in range(2))
+        density = np.empty((len(self.y), len(self.model.experts)))
         for index, (expert, positions) in enumerate(self.blocks):
             suffix = "" if len(self.blocks) == 1 else f"_{index}"
-            for parameter, out in (("mu", mu), ("sigma", log_sigma)):
-                predictor = expert.predictors[parameter]
-                self._experts(parameter, predictor, suffix, list(positions), left, out, log_priors)
+            found = self._predicted(expert, list(positions), suffix, left, log_priors)
+            for order, position in enumerate(positions):
+                own = {name: values[:, order] for name, values in found.items()}
+                density[:, position] = self._log_density(expert.family, own)
         gate = self._gate(left, log_priors)
         assert not left, f"values that nothing reads: {list(left)}"
-        density = np.column_stack(
-            [
-                norm.logpdf(self.y, self.y_center + self.y_scale * mu[:, k], self.y_scale * np.exp(log_sigma[:, k]))
-                for k in range(mu.shape[1])
-            ]
-        )
         value, loc, scale, log_jacobian = np.array(log_priors).T
         prior = math.fsum([*norm.logpdf(value, loc, scale), *log_jacobian])
         return Terms(prior, gate, density, self.weights)
@@ -202,51 +304,216 @@ class Oracle:
         """Return the log posterior at unconstrained values by name."""
         return self.terms(point).counted.log_posterior
 
-    def _experts(
+    def _log_density(self, family: Any, own: dict[str, np.ndarray]) -> np.ndarray:
+        if type(family).__name__ == "Uniform":
+            return self._uniform(family)
+        return log_density(family, self.y, own, self._size(family))
+
+    def _size(self, family: Any) -> np.ndarray | None:
+        """Return the column of exposures or trials of a family, or None."""
+        column = getattr(family, "exposure", None) or getattr(family, "trials", None)
+        return None if column is None else self.raw[:, self.names.index(column)]
+
+    def _uniform(self, family: Any) -> np.ndarray:
+        counted = self.y[self.weights > 0]
+        margin = 0.05 * (counted.max() - counted.min())
+        low = counted.min() - margin if family.low is None else family.low
+        high = counted.max() + margin if family.high is None else family.high
+        return np.asarray(uniform.logpdf(self.y, low, high - low))
+
+    def _predicted(
         self,
-        parameter: str,
-        predictor: Any,
-        suffix: str,
+        expert: Any,
         positions: list[int],
+        suffix: str,
         left: dict[str, np.ndarray],
-        out: np.ndarray,
+        log_priors: list[Prior],
+    ) -> dict[str, np.ndarray]:
+        """Return every linear predictor of one block (n, experts) in the user's units and collect its priors."""
+        out = {}
+        for part in anatomy(expert.family, self.classes, len(self.units)):
+            predictor = expert.predictors[part.parameter]
+            basis = self.basis(predictor, self.free)
+            shown = "_zerosum__" if part.zero_sum else ""
+            alone = part.logarithm and not basis
+            name = f"{part.word}{suffix}_z" if alone else f"{part.word}_intercept{suffix}_z"
+            labels = len(part.columns)
+            inner = labels - 1 if part.zero_sum else labels
+            whole = predictor.shared is True
+            count = 1 if whole else len(positions)
+            tied = self._tied(predictor)
+            own = [j for j in range(len(basis)) if not tied[j]]
+            intercepts = left.pop(name + shown)
+            own_slopes = left.pop(f"{part.word}_slopes{suffix}_z{shown}") if own else np.zeros(0)
+            pooled = left.pop(f"{part.word}_slopes_shared{suffix}_z{shown}") if any(tied) else np.zeros(0)
+            lead, tail = () if whole else (count,), (inner,) if part.labels else ()
+            assert intercepts.shape == (*lead, *tail)
+            assert not own or own_slopes.shape == (*lead, len(own), *tail)
+            intercepts, slopes = intercepts.reshape(count, inner), np.empty((count, len(basis), inner))
+            slopes[:, own] = own_slopes.reshape(count, len(own), inner)
+            slopes[:, np.flatnonzero(tied)] = pooled.reshape(-1, inner)
+            self._collect(expert.family, part, predictor, basis, intercepts, slopes, log_priors)
+            if part.zero_sum:
+                intercepts = np.array([zero_sum(row) for row in intercepts])
+                slopes = np.array([[zero_sum(row) for row in rows] for rows in slopes]).reshape(count, -1, labels)
+            if isinstance(predictor, HSGP):
+                name = f"{part.word}_log_%s{suffix}_z"
+                weights = [self._process(part, predictor, name, order, left, log_priors) for order in range(count)]
+                slopes = slopes * np.array(weights)[:, :, None]
+                for quantity in ("amplitude", "lengthscale"):
+                    left.pop(name % quantity, None)
+            for label, column in enumerate(part.columns):
+                eta = np.empty((len(self.y), len(positions)))
+                for order in range(len(positions)):
+                    a, b = (values[0 if whole else order] for values in (intercepts, slopes))
+                    for i in range(len(self.y)):
+                        eta[i, order] = math.fsum(
+                            [a[label], *(b[j][label] * values[i] for j, (values, _) in enumerate(basis))]
+                        )
+                out[column] = self._in_units(part, label, eta)
+                if predictor.offset is not None:
+                    added = self.raw[:, self._position(predictor.offset)]
+                    out[column] += (added - self._moments(added)[0])[:, None]
+        return out
+
+    def _unit_of(self, part: Anatomy, label: int) -> tuple[float, float]:
+        return self.units[label if part.output is None else part.output]
+
+    def _in_units(self, part: Anatomy, label: int, eta: np.ndarray) -> np.ndarray:
+        center, scale = self._unit_of(part, label)
+        if part.follows is Follows.MEAN:
+            return center + scale * eta
+        return eta + math.log(scale) if part.follows is Follows.LOG else eta
+
+    def _collect(
+        self,
+        family: Any,
+        part: Anatomy,
+        predictor: Any,
+        basis: list[tuple[np.ndarray, float]],
+        intercepts: np.ndarray,
+        slopes: np.ndarray,
         log_priors: list[Prior],
     ) -> None:
-        """Fill the linear predictor of one parameter in one block and collect its priors."""
+        slope_prior = None if isinstance(predictor, Constant | HSGP) else predictor.slopes
+        if isinstance(predictor, HSGP):
+            slope_prior = priors.Normal(0.0, 1.0, standardised=True)
+        tied = self._tied(predictor)
+        for order, (a, b) in enumerate(zip(intercepts, slopes, strict=True)):
+            for label in range(len(a)):
+                log_priors.append(self._intercept_prior(family, part, label, predictor.intercept, a[label]))
+                for j, (values, (_, unit)) in enumerate(zip(b, basis, strict=True)):
+                    if order == 0 or not tied[j]:
+                        log_priors.append(self._slope_prior(part, label, slope_prior, values[label], unit))
+
+    def _process(
+        self,
+        part: Anatomy,
+        predictor: HSGP,
+        name: str,
+        order: int,
+        left: dict[str, np.ndarray],
+        log_priors: list[Prior],
+    ) -> list[float]:
+        """Return the weights of one expert's slopes and collect the priors of amplitude and lengthscale."""
+        default = priors.LearnedScale(min(1.0, part.slopes[1]), 1.0)
+        found = []
+        for quantity, prior in (
+            ("amplitude", predictor.amplitude or default),
+            ("lengthscale", predictor.lengthscale or priors.LearnedScale(0.7, 0.5)),
+        ):
+            value = prior.median
+            if prior.spread > 0:
+                t = float(left[name % quantity].ravel()[order])
+                log_priors.append(
+                    Prior(math.log(prior.median) + prior.spread * t, math.log(prior.median), prior.spread)
+                )
+                log_priors[-1] = log_priors[-1]._replace(log_jacobian=math.log(prior.spread))
+                value = prior.median * math.exp(prior.spread * t)
+            found.append(value)
+        chosen = self._chosen(predictor, self.free)
+        return [
+            found[0] * math.sqrt(self._density(predictor, found[1], frequency) / volume)
+            for _, frequency, volume in self._sines(predictor, chosen)
+        ]
+
+    def _chosen(self, predictor: Any, default: list[int]) -> list[np.ndarray]:
+        asked = default if predictor.columns is None else [self._position(c) for c in predictor.columns]
+        return [column[0] for column in (self.columns[j] for j in asked) if column is not None]
+
+    def _sines(self, predictor: HSGP, columns: list[np.ndarray]) -> list[tuple[np.ndarray, list[float], float]]:
+        """Return products of sines of mean square 1, their frequencies and the volume of the box."""
+        counts = predictor.m if isinstance(predictor.m, tuple) else (predictor.m,) * len(columns)
+        out = []
+        for numbers in itertools.product(*(range(1, count + 1) for count in counts)):
+            product, frequency, volume = np.ones(len(self.y)), [], 1.0
+            for number, column in zip(numbers, columns, strict=True):
+                inside = column[self.weights > 0]
+                middle, reach = (max(inside) + min(inside)) / 2, predictor.c * (max(inside) - min(inside)) / 2
+                angle = math.pi * number * (column - middle + reach) / (2 * reach)
+                product = product * np.where(abs(column - middle) < reach, math.sqrt(2) * np.sin(angle), 0.0)
+                frequency.append(math.pi * number / (2 * reach))
+                volume *= 2 * reach
+            out.append((product, frequency, volume))
+        return out
+
+    @staticmethod
+    def _density(predictor: HSGP, lengthscale: float, frequency: list[float]) -> float:
+        """Return the spectral density of a kernel of variance 1 (Rasmussen and Williams 2006, section 4.2)."""
+        dims, square = len(frequency), math.fsum(w * w for w in frequency)
+        if predictor.kernel is Kernel.EXP_QUAD:
+            return (2 * math.pi * lengthscale**2) ** (dims / 2) * math.exp(-0.5 * lengthscale**2 * square)
+        nu = 2.5
+        constant = 2**dims * math.pi ** (dims / 2) * math.exp(gammaln(nu + dims / 2) - gammaln(nu)) * (2 * nu) ** nu
+        return float(constant / lengthscale ** (2 * nu) * (2 * nu / lengthscale**2 + square) ** -(nu + dims / 2))
+
+    def _tied(self, predictor: Any) -> list[bool]:
+        """Return for every column of a predictor of experts whether its slope is one for all of them."""
         basis = self.basis(predictor, self.free)
-        word = NAMES[parameter]
-        alone = parameter == "sigma" and not basis
-        intercepts = left.pop(f"{word}{suffix}_z" if alone else f"{word}_intercept{suffix}_z")
-        slopes = left.pop(f"{word}_slopes{suffix}_z") if basis else np.zeros((*intercepts.shape, 0))
-        count = 1 if predictor.shared else len(positions)
-        assert intercepts.shape == (() if predictor.shared else (count,))
-        assert slopes.shape == (*intercepts.shape, len(basis))
-        intercepts, slopes = intercepts.reshape(count), slopes.reshape(count, len(basis))
-        for order, expert in enumerate(positions):
-            a, b = (intercepts[0], slopes[0]) if predictor.shared else (intercepts[order], slopes[order])
-            for i in range(len(self.y)):
-                out[i, expert] = math.fsum([a, *(b[j] * column[i] for j, (column, _) in enumerate(basis))])
-        for a, b in zip(intercepts, slopes, strict=True):
-            log_priors.append(self._intercept_prior(parameter, predictor.intercept, a))
-            for value, (_, unit) in zip(b, basis, strict=True):
-                slope_prior = None if isinstance(predictor, Constant) else predictor.slopes
-                log_priors.append(self._slope_prior(parameter, slope_prior, value, unit))
+        if isinstance(predictor.shared, bool):
+            return [False] * len(basis)
+        asked = self.free if predictor.columns is None else [self._position(c) for c in predictor.columns]
+        shared = {self._position(c) for c in predictor.shared}
+        used = [j in shared for j in asked if self.columns[j] is not None]
+        if isinstance(predictor, Spline):
+            return [tied for tied in used for _ in range(predictor.df)]
+        return used * (predictor.degree if isinstance(predictor, Polynomial) else 1)
 
-    def _intercept_prior(self, parameter: str, prior: Any, value: float) -> Prior:
+    def _intercept_prior(self, family: Any, part: Anatomy, label: int, prior: Any, value: float) -> Prior:
+        center, scale = self._unit_of(part, label)
         if prior is None:
-            return Prior(value, *DEFAULTS[parameter][0])
+            loc, spread = part.intercept
+            return Prior(value, self._centres(family).get(part.columns[label], loc), spread)
         if prior.standardised:
             return Prior(value, prior.loc, prior.scale)
-        if parameter == "mu":
-            return Prior(self.y_center + self.y_scale * value, prior.loc, prior.scale, math.log(self.y_scale))
-        return Prior(value + math.log(self.y_scale), prior.loc, prior.scale)
+        if part.follows is Follows.MEAN:
+            return Prior(center + scale * value, prior.loc, prior.scale, math.log(scale))
+        if part.follows is Follows.LOG:
+            return Prior(value + math.log(scale), prior.loc, prior.scale)
+        return Prior(value, prior.loc, prior.scale)
 
-    def _slope_prior(self, parameter: str, prior: Any, value: float, unit: float) -> Prior:
+    def _centres(self, family: Any) -> dict[str, float]:
+        rows = self.weights > 0
+        if type(family).__name__ == "Joint":
+            found: dict[str, float] = {}
+            for i, (name, part) in enumerate(family.parts):
+                column = (self.y[rows, i] - self.units[i][0]) / self.units[i][1]
+                found |= {
+                    prefixed(name, word): at for word, at in centre(part, column, self.weights[rows], None).items()
+                }
+            return found
+        if self.y.ndim == 2:
+            return {}
+        size = self._size(family)
+        own = (self.y[rows] - self.units[0][0]) / self.units[0][1]
+        return centre(family, own, self.weights[rows], None if size is None else size[rows])
+
+    def _slope_prior(self, part: Anatomy, label: int, prior: Any, value: float, unit: float) -> Prior:
         if prior is None:
-            return Prior(value, *DEFAULTS[parameter][1])
+            return Prior(value, *part.slopes)
         if prior.standardised:
             return Prior(value, prior.loc, prior.scale)
-        per_unit = (self.y_scale if parameter == "mu" else 1.0) / unit
+        per_unit = (self._unit_of(part, label)[1] if part.follows is Follows.MEAN else 1.0) / unit
         return Prior(per_unit * value, prior.loc, prior.scale, math.log(per_unit))
 
     def _gate(self, left: dict[str, np.ndarray], log_priors: list[Prior]) -> np.ndarray:
@@ -257,7 +524,7 @@ class Oracle:
         predictor = self.model.gate.predictor
         basis = self.basis(predictor, self.gate_free)
         width = len(basis)
-        prior = None if isinstance(predictor, Constant) else predictor.slopes
+        prior = None if isinstance(predictor, Constant) else predictor.slopes_prior
         intercepts = left.pop("gate_intercept_z_zerosum__")
         slopes = left.pop("gate_slopes_z_zerosum__") if width else np.zeros((0, count - 1))
         assert intercepts.shape == (count - 1,)
@@ -273,6 +540,10 @@ class Oracle:
                 log_priors.append(Prior(t, 0.0, 1.0))
                 total = prior.median * math.exp(prior.spread * t)
             spreads = [total / math.sqrt(width) for _ in basis]
+            if isinstance(predictor, HSGP):
+                length = (predictor.lengthscale or priors.LearnedScale(0.7, 0.5)).median
+                sines = self._sines(predictor, self._chosen(predictor, self.gate_free))
+                spreads = [total * math.sqrt(self._density(predictor, length, w) / volume) for _, w, volume in sines]
         if width:
             total = math.sqrt(math.fsum(s * s for s in spreads))
         elif isinstance(prior, priors.Normal) or prior is None:

@@ -148,10 +148,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: read(np.zeros(N, dtype=[("a", float)])),
         r"X: .*records with fields a → pass a frame",
     ),
-    "D34-categories": (
-        lambda: read(pd.DataFrame({"c": pd.Categorical([1, 2] * 20)})),
-        r"X: .*categories in column 'c'",
-    ),
+    "D34-categories": (lambda: read(y=pd.Series(pd.Categorical([1, 2] * 20))), r"y: .*got categories"),
     "D35-negative": (
         lambda: read(weights=changed(np.ones(N), 2, -1)),
         r"weights: .*at least 0, got -1 \(row 2\)",

@@ -26,6 +26,7 @@ MODELS = {
     "one": bm.MixtureOfExperts(1, bm.EqualGate()),
     "plain mixture": bm.MixtureOfExperts(2, bm.SoftmaxGate(bm.Constant())),
     "shared sigma": bm.MixtureOfExperts([bm.Expert(sigma=bm.Constant(shared=True, intercept=WIDE))] * 2),
+    "shared slopes": bm.MixtureOfExperts([bm.Expert(mu=bm.Linear(shared=("a", 2)))] * 2),
     "different experts": bm.MixtureOfExperts(
         [
             bm.Expert(bm.Normal(), mu=bm.Polynomial(3, ("a", 2), WIDE, NARROW, True), sigma=bm.Linear()),
@@ -33,6 +34,10 @@ MODELS = {
         ],
         bm.SoftmaxGate(bm.Linear(("z",), None, LEARNED)),
     ),
+    "curves": bm.MixtureOfExperts(
+        [bm.Expert(mu=bm.Spline(6, 2), sigma=bm.RBF([[0.1, 2], [-3e-5, 4]], 0.5))] * 2, bm.SoftmaxGate(bm.RBF(4))
+    ),
+    "processes": bm.MixtureOfExperts([bm.Expert(mu=bm.HSGP((3, 2), kernel=bm.Kernel.MATERN52))] * 2),
     "nearly flat": bm.nearly_flat(bm.MixtureOfExperts(4, bm.SoftmaxGate(bm.Polynomial(2)))),
     "many": bm.MixtureOfExperts(1000),
 }
@@ -83,9 +88,38 @@ def test_every_field_is_written(tag: str) -> None:
 
 # For every field of a predictor, prior or engine, a value other than its default.
 CHANGED: dict[type, dict[str, Any]] = {
-    bm.Constant: {"shared": True, "intercept": NARROW},
-    bm.Linear: {"columns": ("a",), "intercept": NARROW, "slopes": LEARNED, "shared": True},
-    bm.Polynomial: {"degree": 5, "columns": (0,), "intercept": NARROW, "slopes": WIDE, "shared": True},
+    bm.Constant: {"shared": True, "intercept": NARROW, "offset": "o"},
+    bm.Linear: {"columns": ("a",), "intercept": NARROW, "slopes": LEARNED, "shared": True, "offset": "o"},
+    bm.Polynomial: {"degree": 5, "columns": (0,), "intercept": NARROW, "slopes": WIDE, "shared": True, "offset": "o"},
+    bm.Spline: {
+        "df": 6,
+        "degree": 1,
+        "columns": (0, "b"),
+        "intercept": NARROW,
+        "slopes": WIDE,
+        "shared": True,
+        "offset": "o",
+    },
+    bm.HSGP: {
+        "m": (3, 4),
+        "c": 2.0,
+        "kernel": bm.Kernel.MATERN52,
+        "columns": (0, 1),
+        "intercept": NARROW,
+        "amplitude": LEARNED,
+        "lengthscale": LEARNED,
+        "shared": True,
+        "offset": "o",
+    },
+    bm.RBF: {
+        "centres": ((0.5, 1.0),),
+        "width": 0.7,
+        "columns": (0, 1),
+        "intercept": NARROW,
+        "slopes": WIDE,
+        "shared": True,
+        "offset": "o",
+    },
     bm.priors.Normal: {"loc": 2.0, "scale": 3.0, "standardised": True},
     bm.priors.LearnedScale: {"median": 2.0, "spread": 0.5},
     bm.SoftmaxGate: {"predictor": bm.Constant()},
@@ -110,7 +144,7 @@ FIELDS = [(kind, name) for kind, values in CHANGED.items() for name in values]
 def test_a_change_of_any_field_survives(kind: type, name: str) -> None:
     assert {f.name for f in fields(kind) if f.init} == set(CHANGED[kind])
     required = {
-        f.name: "m" if f.type == "str" else 1
+        f.name: "m" if f.type == "str" else 3
         for f in fields(kind)
         if f.default is MISSING and f.default_factory is MISSING
     }
@@ -170,7 +204,7 @@ REFUSED = {
     "a predictor without a parameter": ("experts.0.predictors.nu", {"class": "Linear"}, "expected a field 'columns'"),
     "a parameter called family": (
         "experts.0.predictors.family",
-        {"class": "Constant", "shared": False, "intercept": None},
+        {"class": "Constant", "shared": False, "intercept": None, "offset": None},
         "experts.0: .*multiple values",
     ),
     "an unknown field": ("gat", 3, "got 'gat'; did you mean 'gate'"),

@@ -11,17 +11,19 @@ import numpy as np
 
 from ..data import Data
 from ..errors import SpecError
-from ..families import Closure, Family, Normal, Support
+from ..families import Closure, Family, Joint, Normal, Role, Support
 from ..families.binomial import check_trials
 from ..gates import EqualGate, SoftmaxGate
 from ..mixture import MixtureOfExperts
 from ..scaling import TargetScale
+from ..targets import Target, TargetKind
 from .chunks import Group
 from .density import MixtureDensity
 from .design import Design, make_design
 from .extras import Extras, extra_columns, make_extras
 from .features import FeatureMap, output_layer
 from .general import GeneralDensity
+from .members import Members, make_members, refuse_varying_gate
 from .network_density import NetworkDensity
 from .outcomes import Outcomes
 from .parameters import Parameters, make_parameters
@@ -29,6 +31,12 @@ from .parameters import Parameters, make_parameters
 if TYPE_CHECKING:
     import pymc as pm
 
+KINDS = {
+    Support.BINARY: TargetKind.BINARY,
+    Support.CLASSES: TargetKind.CLASSES,
+    Support.LEVELS: TargetKind.LEVELS,
+    Support.VECTOR: TargetKind.SEVERAL,
+}
 TARGET_SCALES = {
     Closure.AFFINE: TargetScale.AFFINE,
     Closure.SCALE: TargetScale.STRETCHED,
@@ -70,8 +78,18 @@ class Bound:
 
     @cached_property
     def counted(self) -> np.ndarray:
-        """Positions of the rows of positive weight; the density knows no others, whatever stands in them."""
-        return np.flatnonzero(self.data.weights > 0)
+        """Positions of the rows of positive weight, in order of their groups where there are some.
+
+        The density knows no others, whatever stands in them.
+        """
+        rows = np.flatnonzero(self.data.weights > 0)
+        together = self.data.groups
+        return rows if together is None else rows[np.argsort(together.codes[rows], kind="stable")]
+
+    @cached_property
+    def members(self) -> Members | None:
+        """Which of these rows share one label."""
+        return None if self.data.groups is None else make_members(self.data.groups.codes[self.counted])
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -91,17 +109,18 @@ class Bound:
     def density(self) -> MixtureDensity | GeneralDensity:
         """The log posterior that engines read: the kernels' where there are some for it, else that of the graphs."""
         table, y, weights = self.data.table.values, self.data.y, self.data.weights
-        if len(self.counted) < len(y):
+        if len(self.counted) < len(y) or self.members is not None:
             table, y, weights = table[self.counted], y[self.counted], weights[self.counted]
         raw = np.asarray(table)
         y, table = self.design.scaling.standardise_y(y), self.design.matrix(raw)
-        if self._has_kernels:
-            return MixtureDensity(self.design, self.parameters, table, y, weights)
         extras = self.extras
-        outcomes = Outcomes(
-            y, weights, extras.arguments(raw), extras.added(raw), float(np.log(self.design.scaling.y_scale))
-        )
-        return GeneralDensity(self.design, self.parameters, self.groups, table, outcomes)
+        if self._has_kernels:
+            added = extras.added(raw)
+            if added is not None:  # to the mean of every expert: the same as taken from y
+                y = y - added[:, self.parameters.gate_rows]
+            return MixtureDensity(self.design, self.parameters, table, y, weights)
+        outcomes = Outcomes(y, weights, extras.arguments(raw), extras.added(raw), self.design.scaling.log_unit)
+        return GeneralDensity(self.design, self.parameters, self.groups, table, outcomes, self.members)
 
     @cached_property
     def network_density(self) -> NetworkDensity:
@@ -118,24 +137,43 @@ class Bound:
     def _has_kernels(self) -> bool:
         normal = all(type(expert.family) is Normal for expert in self.met.experts)
         gated = type(self.met.gate) in (SoftmaxGate, EqualGate)
-        return normal and gated and not self.extras.offsets
+        ready = self.data.groups is None and not self.parameters.scaled
+        return normal and gated and ready and self._added_to_all_means
+
+    @property
+    def _added_to_all_means(self) -> bool:
+        """Whether nothing is added to linear predictors but one offset to the means of all experts."""
+        offsets = {(term.term.offset, term.parameter.role) for term in self.parameters.terms}
+        scales = {offset for offset, role in offsets if role is not Role.LOCATION}
+        return len(offsets - {(None, Role.LOG_SCALE)}) == 1 and scales == {None}
 
     def pymc_model(self) -> pm.Model:
-        """Return the same posterior as an ordinary PyMC model.
-
-        Raises
-        ------
-        SpecError
-            If experts are of several families, or a row brings more than X and y to its density.
-        """
-        if len(self.groups) > 1 or self.extras.given or self.extras.offsets:
-            raise SpecError(
-                "bm.build: expected experts of one family without trials, exposures and offsets, got "
-                f"{[type(group.family).__name__ for group in self.groups]} → bm.fit takes them; build one family"
-            )
+        """Return the same posterior as an ordinary PyMC model."""
         from .model import build_model
 
-        return build_model(self.met, self.design, self.parameters, self.data)
+        return build_model(self.data, self.design, self.parameters, self.groups, self.extras)
+
+
+def target_of(model: MixtureOfExperts) -> Target:
+    """Return what ``model`` expects of y."""
+    families = [expert.family for expert in model.experts]
+    kind = KINDS.get(families[0].support, TargetKind.NUMBER)
+    named = next((family.named for family in families if family.named is not None), None)
+    for position, family in enumerate(families):
+        if family.named is not None and family.named != named:
+            raise SpecError(
+                f"MixtureOfExperts.experts[{position}]: expected the same labels for all experts, got "
+                f"{list(family.named)} and {list(named or ())} → name them once"
+            )
+    narrow = list(Closure)[::-1].index
+    wide = max((family.closures for family in families), key=len)
+    closures = [
+        min((family.closures[i if len(family.closures) > 1 else 0] for family in families), key=narrow)
+        for i in range(len(wide))
+    ]
+    continuous = families[0].support in (Support.REAL, Support.POSITIVE, Support.UNIT)
+    scales = tuple(TARGET_SCALES[closure] for closure in closures)
+    return Target(kind, f"{type(families[0]).__name__}()", scales, named, continuous)
 
 
 def bind(model: MixtureOfExperts, data: Data, *, weights_of_network: np.ndarray | None = None) -> Bound:
@@ -153,15 +191,20 @@ def bind(model: MixtureOfExperts, data: Data, *, weights_of_network: np.ndarray 
     SpecError
         If a predictor or a family names a column that the table does not have.
     InputError
-        If the target does not belong to the experts' families.
+        If the target does not belong to the experts' families, or the gate varies within a group.
     """
     counted = data.weights > 0
     y, weights = data.y[counted], data.weights[counted]
-    _refuse_several(model)
     scaling = data.scaling
-    families = [expert.family.meet(y, weights) for expert in model.experts]
+    labels = data.outputs or tuple(str(label) for label in data.classes)
+    families = [(e.family.labelled(labels) if labels else e.family).meet(y, weights) for e in model.experts]
     met = model.with_families([family.standardised(scaling.y_center, scaling.y_scale) for family in families])
     if met.features is not None:
+        if data.groups is not None:
+            raise SpecError(
+                "groups: expected none for a model with features, got labels → a network is trained on some rows at a "
+                "time; leave features= or groups= out"
+            )
         met = output_layer(met, gate=not data.gate_columns)
     design = make_design(
         met,
@@ -173,13 +216,17 @@ def bind(model: MixtureOfExperts, data: Data, *, weights_of_network: np.ndarray 
         dropped=data.dropped,
         reserved=extra_columns(met),
         weights_of_network=weights_of_network,
+        sources=data.table.sources,
     )
     raw = np.asarray(data.table.values)[counted]
+    if data.groups is not None:
+        columns = design.matrix(np.asarray(data.table.values))[:, design.gate.positions[1:]]
+        refuse_varying_gate(columns, design.gate.basis.names, data.groups.codes, data.groups.labels)
     centres = [
         _centre(expert.family, scaling.standardise_y(y), weights, raw, data.table.names) for expert, _ in met.blocks
     ]
     parameters = make_parameters(met, design, centres)
-    extras = make_extras(met, data.table.names, parameters, data.scaling.y_scale)
+    extras = make_extras(met, data.table.names, parameters, data.scaling)
     return Bound(model, met, data, design, parameters, extras)
 
 
@@ -187,7 +234,10 @@ def _centre(
     family: Family, y: np.ndarray, weights: np.ndarray, table: np.ndarray, names: Sequence[str]
 ) -> Mapping[str, float]:
     """Return where default priors of intercepts lie: by rates and shares, where rows have exposures or trials."""
-    column = getattr(family, "exposure", None) or family.given.get("trials")
+    if isinstance(family, Joint):
+        each = (_centre(part, y[:, i], weights, table, names) for i, part in enumerate(family.families))
+        return family.prefixed(list(each))
+    column = next(iter(family.exposures.values()), None) or family.given.get("trials")
     if column is None:
         return family.centre(y, weights)
     if column not in names:  # refused with the extras, in their words
@@ -195,16 +245,6 @@ def _centre(
     size = table[:, list(names).index(column)]
     if "trials" in family.given:
         check_trials(y, size)
+    elif not np.all(size > 0):  # likewise
+        return {}
     return family.centre(y / size, weights * size)
-
-
-def _refuse_several(model: MixtureOfExperts) -> None:
-    """Refuse families whose target or parameters are several numbers a row."""
-    for expert, positions in model.blocks:
-        several = expert.family.support in (Support.CLASSES, Support.LEVELS, Support.VECTOR)
-        if several:
-            raise SpecError(
-                f"MixtureOfExperts.experts[{positions[0]}]: expected a family of one number a row, got "
-                f"{expert.family!r}, which is not fitted in this version → use a family for {Support.REAL.value}, "
-                "counts, or two labels"
-            )

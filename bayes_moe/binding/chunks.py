@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -58,10 +59,15 @@ class Chunk:
     slopes: np.ndarray
     bends: tuple[np.ndarray | None, ...]
 
+    @property
+    def joint(self) -> np.ndarray:
+        """Log gate plus log density (n, K), of rows or of whatever else has one label."""
+        return np.asarray(self.log_weights + self.log_density)
+
     @cached_property
     def mixed(self) -> tuple[np.ndarray, np.ndarray]:
         """Log density (n,) and responsibilities (n, K); a row that no expert can explain has -inf and zeros."""
-        joint = self.log_weights + self.log_density
+        joint = self.joint
         top = joint.max(axis=1, keepdims=True)
         safe = np.where(np.isfinite(top), top, 0.0)
         shares = np.exp(joint - safe)
@@ -71,41 +77,42 @@ class Chunk:
             responsibilities = np.where(total == 0, 0.0, shares / total)
         return value, responsibilities
 
+    @property
+    def value(self) -> float:
+        """The log likelihood of these rows, weighted."""
+        return float(self.weights @ self.mixed[0])
 
-def pulled(chunk: Chunk, mass: np.ndarray, gate: BoundGate, groups: Sequence[Group]) -> np.ndarray:
-    """Return the gradient (n, R) of Σ_k mass_k (log weight_k + log density_k) in the linear predictors."""
+    @property
+    def by_row(self) -> tuple[np.ndarray, np.ndarray]:
+        """Log density (n,) and responsibilities (n, K) of every row."""
+        return self.mixed
+
+    def mass(self, responsibilities: np.ndarray) -> Mass:
+        """Return what every row's log weights and log densities count, under responsibilities (n, K) of its rows."""
+        both = responsibilities * self.weights[:, None]
+        return Mass(both, both)
+
+
+class Mass(NamedTuple):
+    """What the terms of the expected log density count.
+
+    Parameters
+    ----------
+    gate, experts
+        (n, K) of every row's log weights, and of its log densities.
+    """
+
+    gate: np.ndarray
+    experts: np.ndarray
+
+
+def pulled(chunk: Chunk, mass: Mass, gate: BoundGate, groups: Sequence[Group]) -> np.ndarray:
+    """Return the gradient (n, R) of Σ_k mass_k log weight_k + mass_k log density_k in the linear predictors."""
     out = np.zeros_like(chunk.eta)
-    out[:, : gate.predictors] = gate.pull(chunk.eta[:, : gate.predictors], mass)
+    out[:, : gate.predictors] = gate.pull(chunk.eta[:, : gate.predictors], mass.gate)
     for group in groups:
         for rows in group.rows:
             # an impossible expert has no mass, whatever its slope
-            own = mass[:, group.experts]
-            out[:, rows] = np.where(own > 0, own * chunk.slopes[:, rows], 0.0)
-    return out
-
-
-def row_curvature(chunk: Chunk, responsibilities: np.ndarray, gate: BoundGate, groups: Sequence[Group]) -> np.ndarray:
-    """Return the Hessian (n, R, R) of every row's log density in its linear predictors.
-
-    With s_k the gradient and H_k the Hessian of log weight plus log density of expert k it is
-    ``Σ r_k (H_k + s_k s_k') - (Σ r_k s_k)(Σ r_k s_k)'``.
-    """
-    n, experts = responsibilities.shape
-    size, ahead = chunk.eta.shape[1], gate.predictors
-    eta = chunk.eta[:, :ahead]
-    single = np.zeros((n, experts, size))
-    single[:, :, :ahead] = gate.slopes(eta)
-    out = np.zeros((n, size, size))
-    out[:, :ahead, :ahead] = gate.bend(eta, responsibilities)
-    for group, bends in zip(groups, chunk.bends, strict=True):
-        for i, expert in enumerate(group.experts):
-            r = responsibilities[:, expert]
-            rows = group.rows[:, i]
-            single[:, expert, rows] = np.where(r[:, None] > 0, chunk.slopes[:, rows], 0.0)
-            if bends is not None:
-                own = np.where(r > 0, r * bends[:, :, :, i], 0.0)
-                out[:, rows[:, None], rows[None, :]] += own.transpose(2, 0, 1)
-    mean = np.einsum("nk,nkr->nr", responsibilities, single)
-    out += np.einsum("nk,nkr,nks->nrs", responsibilities, single, single, optimize=True)
-    out -= mean[:, :, None] * mean[:, None, :]
+            own = mass.experts[:, group.experts]
+            out[:, rows] = own * np.where(own > 0, chunk.slopes[:, rows], 0.0)
     return out

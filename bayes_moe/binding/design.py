@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..errors import SpecError
+from ..errors import SpecError, nearest
 from ..mixture import MixtureOfExperts
-from ..predictors.base import Basis, Columns
+from ..predictors.base import Basis, Columns, Predictor
 from ..scaling import Scaling
 from .features import FeatureMap, make_features
 
 
 @dataclass(frozen=True, eq=False)
 class Term:
-    """One linear predictor: its basis and where its columns stand in the design."""
+    """One linear predictor.
+
+    Parameters
+    ----------
+    basis
+        Its basis.
+    positions
+        Where its columns stand in the design.
+    offset
+        Position in the raw table of the column that is added to it, if there is one.
+    """
 
     basis: Basis
     positions: np.ndarray
+    offset: int | None = None
 
     @property
     def width(self) -> int:
@@ -82,49 +93,76 @@ def make_design(
     dropped: Sequence[str] = (),
     reserved: Sequence[str] = (),
     weights_of_network: np.ndarray | None = None,
+    sources: Sequence[str] = (),
 ) -> Design:
     """Return the design of ``model`` for a raw training table.
 
     Columns appended for the gate belong to the gate, and columns that one predictor names belong to it; a predictor
-    without ``columns=`` uses all that nothing else claims. ``reserved`` columns are claimed by families. Where there is
-    a network, it uses these instead, and the others its features.
+    without ``columns=`` uses all that nothing else claims. ``reserved`` columns are claimed by families; ``sources``
+    names the user's column that every column came from. Where there is a network, it uses what nothing else claims, and
+    predictors without ``columns=`` its features.
 
     Raises
     ------
     SpecError
-        If a predictor names a column that the table does not have.
+        If a predictor names a column that the table does not have, or one has no meaning in a gate.
     """
     gate_predictor = model.gate.predictor
     expert_predictors = [tuple(expert.predictors.values()) for expert, _ in model.blocks]
     predictors = [gate_predictor, *(p for block in expert_predictors for p in block)]
-    claimed = {_position(column, names) for predictor in predictors for column in predictor.claimed()}
-    claimed |= {_position(name, names) for name in reserved}
+    table_columns = Columns(tuple(names), (), scaling.x_center, scaling.x_scale, tuple(dropped), tuple(sources))
+    claimed = {
+        j for p in predictors for column in p.claimed() for j in table_columns.places(column, type(p).__name__)
+    } | {list(names).index(name) for name in reserved if name in names}
+    gate_predictor.refuse_in_gate()
+    offsets = [[_offset(predictor, names) for predictor in block] for block in expert_predictors]
+    claimed |= {offset for block in offsets for offset in block if offset is not None}
     appended = {list(names).index(name) for name in gate_columns}
     free = [j for j in range(len(names)) if j not in claimed and j not in appended]
     features = None
     if model.features is not None:
-        features = make_features(model.features, names, free, scaling, dropped, weights_of_network)
+        features = make_features(model.features, replace(table_columns, default=tuple(free)), weights_of_network)
         free = list(range(len(names), len(names) + len(features.names)))
-        names, table, scaling = [*names, *features.names], features.extended(table), features.extend_scaling(scaling)
+        table, scaling = features.extended(table), features.extend_scaling(scaling)
+        table_columns = features.extend_columns(table_columns)
     standardised = scaling.standardise_x(table)
 
     def columns(default: Sequence[int]) -> Columns:
-        return Columns(tuple(names), tuple(default), scaling.x_center, scaling.x_scale, tuple(dropped))
+        return replace(table_columns, default=tuple(default))
 
     for_experts, for_gate = columns(free), columns(sorted(appended) if appended else free)
     collector = _Collector(standardised)
     gate = collector.add(gate_predictor.basis(for_gate, standardised, weights))
     experts = tuple(
-        tuple(collector.add(predictor.basis(for_experts, standardised, weights)) for predictor in block)
-        for block in expert_predictors
+        tuple(
+            collector.add(predictor.basis(for_experts, standardised, weights), offset)
+            for predictor, offset in zip(block, added, strict=True)
+        )
+        for block, added in zip(expert_predictors, offsets, strict=True)
     )
     return Design(scaling, gate, experts, tuple(collector.bases), tuple(collector.keep), collector.width, features)
 
 
-def _position(column: str | int, names: Sequence[str]) -> int:
-    if isinstance(column, str):
-        return list(names).index(column) if column in names else -1
-    return column
+def _offset(predictor: Predictor, names: Sequence[str]) -> int | None:
+    if predictor.offset is None:
+        return None
+    return column_named(predictor.offset, names, f"{type(predictor).__name__}.offset")
+
+
+def column_named(name: str, names: Sequence[str], owner: str) -> int:
+    """Return the position of a column.
+
+    Raises
+    ------
+    SpecError
+        If there is no such column.
+    """
+    if name in names:
+        return list(names).index(name)
+    raise SpecError(
+        f"{owner}: expected the name of a column of X, one of {list(names)}, got {name!r}{nearest(name, names)} "
+        "→ correct the name"
+    )
 
 
 class _Collector:
@@ -137,7 +175,7 @@ class _Collector:
         self.keep: list[np.ndarray] = []
         self.width = 1
 
-    def add(self, basis: Basis) -> Term:
+    def add(self, basis: Basis, offset: int | None = None) -> Term:
         blocks = basis.blocks(self.table)
         positions, keep = [0], []
         if blocks:
@@ -156,4 +194,4 @@ class _Collector:
                 positions.append(position)
         self.bases.append(basis)
         self.keep.append(np.array(keep, dtype=np.int64))
-        return Term(basis, np.array(positions, dtype=np.int64))
+        return Term(basis, np.array(positions, dtype=np.int64), offset)

@@ -12,7 +12,7 @@ from ..families import Parameter, Role
 from ..gates import Free
 from ..gates.base import zero_sum_basis
 from ..mixture import MixtureOfExperts
-from ..predictors.base import Predictor
+from ..predictors.base import Predictor, Weights
 from ..priors import Normal
 from .design import Design, Term
 
@@ -35,6 +35,11 @@ class ExpertTerm:
         Position in q.
     free
         The free variables, in order.
+    offset_center
+        Mean over the training rows of what is added to the linear predictor; it is added less that, so that priors of
+        the intercept are about the average row.
+    weights
+        What multiplies the slopes, if anything does.
     """
 
     parameter: Parameter
@@ -45,21 +50,63 @@ class ExpertTerm:
     stride: int
     start: int
     free: tuple[Free, ...]
+    offset_center: float = 0.0
+    weights: Weights | None = None
 
     @property
     def shared(self) -> bool:
-        """Whether the experts of the block share their coefficients."""
-        return self.predictor.shared
+        """Whether the experts of the block share all their coefficients."""
+        return self.predictor.shared is True
+
+    @cached_property
+    def tied(self) -> np.ndarray:
+        """Which of the 1 + p coefficients the experts of the block share."""
+        if self.shared:
+            return np.ones(1 + self.term.width, dtype=bool)
+        return np.concatenate([[False], self.term.basis.pooled()])
+
+    @property
+    def partly(self) -> bool:
+        """Whether they share some coefficients and not others."""
+        return bool(self.tied.any()) and not self.shared
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """Position of every one of the 1 + p coefficients among intercept, own slopes and shared slopes."""
+        shared = self.tied if self.partly else np.zeros_like(self.tied)
+        return np.argsort(np.argsort(shared, kind="stable"))
 
     @cached_property
     def sources(self) -> np.ndarray:
         """Positions in q, (experts, 1 + p, free labels): a row per expert, equal rows where they are shared."""
         count, free = 1 if self.shared else len(self.experts), self.free_labels
-        width = self.term.width
+        tied = int(self.tied.sum()) if self.partly else 0
+        width, lead = self.term.width - tied, len(self.experts)
         intercepts = self.start + np.arange(count * free).reshape(count, 1, free)
         slopes = self.start + count * free + np.arange(count * width * free).reshape(count, width, free)
-        whole = np.concatenate([intercepts, slopes], axis=1)
-        return np.ascontiguousarray(np.broadcast_to(whole, (len(self.experts), 1 + width, free)))
+        pooled = self.start + count * (1 + width) * free + np.arange(tied * free).reshape(1, tied, free)
+        pieces = [np.broadcast_to(piece, (lead, *piece.shape[1:])) for piece in (intercepts, slopes, pooled)]
+        return np.ascontiguousarray(np.concatenate(pieces, axis=1)[:, self.order])
+
+    @cached_property
+    def hyper(self) -> np.ndarray:
+        """Positions in q of what the weights depend on, (experts, H)."""
+        count = 1 if self.shared else len(self.experts)
+        number = len(self.weights.names) if self.weights is not None else 0
+        first = self.start + sum(piece.size for piece in self.free) - number * count
+        found = first + np.arange(number * count).reshape(number, count).T
+        return np.ascontiguousarray(np.broadcast_to(found, (len(self.experts), number)))
+
+    def coordinate(self, dim: str) -> Sequence[object]:
+        """Return the labels along a dimension of the free variables: experts, or columns of the basis."""
+        if dim.startswith("expert"):
+            return self.experts
+        if dim.startswith(f"{self.parameter.name}_label"):
+            return self.parameter.labels
+        tied = self.tied[1:]
+        wanted = {"shared": tied, "own": ~tied}.get(dim.removeprefix(f"{self.parameter.name}_").split("_")[0])
+        names = self.term.basis.names
+        return names if wanted is None else tuple(name for name, used in zip(names, wanted, strict=True) if used)
 
     @property
     def labels(self) -> int:
@@ -127,9 +174,11 @@ def make_expert_terms(
         for order, parameter in enumerate(expert.family.parameters):
             predictor = expert.predictors[parameter.name]
             term = design.experts[index][order]
-            free = _expert_free(parameter, predictor, term, positions, design, centres[index], suffix)
+            weights = term.basis.weights(parameter.prior.slopes.scale)
+            free = _expert_free(parameter, predictor, term, positions, design, centres[index], suffix, weights)
             row = ahead + slot * count
-            terms.append(ExpertTerm(parameter, predictor, term, positions, row, count, at, free))
+            center = 0.0 if term.offset is None else design.scaling.x_center[term.offset]
+            terms.append(ExpertTerm(parameter, predictor, term, positions, row, count, at, free, center, weights))
             at += sum(piece.size for piece in free)
             slot += max(1, len(parameter.labels))
         slots = max(slots, slot)
@@ -144,9 +193,12 @@ def _expert_free(
     design: Design,
     centre: Mapping[str, float],
     suffix: str,
+    weights: Weights | None,
 ) -> tuple[Free, ...]:
     predicted, scaling = parameter.predicted, design.scaling
-    stretch = scaling.y_scale if parameter.role is Role.LOCATION else 1.0
+    units = np.array([scaling.unit(output) for output in parameter.units])
+    y_center, y_scale = (units[:, i] if parameter.labels else units[0, i] for i in range(2))
+    stretch = y_scale if parameter.role is Role.LOCATION else np.ones(())
     prior = predictor.intercept or parameter.prior.intercept
     loc, scale = _standardised(prior, stretch, np.ones(()))
     if predictor.intercept is None and any(name in centre for name in parameter.columns):
@@ -154,11 +206,12 @@ def _expert_free(
         loc = loc if parameter.labels else loc[0]
         loc = loc @ zero_sum_basis(len(loc)) if parameter.zero_sum else loc
     elif not prior.standardised and parameter.role is Role.LOCATION:
-        loc = loc - scaling.y_center / scaling.y_scale
+        loc = loc - y_center / y_scale
     elif not prior.standardised and parameter.role is Role.LOG_SCALE:
-        loc = loc - np.log(scaling.y_scale)
-    lead: tuple[int, ...] = () if predictor.shared else (len(experts),)
-    dims: tuple[str, ...] = () if predictor.shared else (f"expert{suffix}",)
+        loc = loc - np.log(y_scale)
+    whole_shared = predictor.shared is True
+    lead: tuple[int, ...] = () if whole_shared else (len(experts),)
+    dims: tuple[str, ...] = () if whole_shared else (f"expert{suffix}",)
     tail: tuple[int, ...] = (len(parameter.labels),) if parameter.labels else ()
     names: tuple[str, ...] = (f"{parameter.name}_label",) if parameter.labels else ()
     zero_sum = parameter.zero_sum
@@ -167,15 +220,34 @@ def _expert_free(
     whole = Free(f"{predicted}_intercept{suffix}_z", (*dims, *names), (*lead, *tail), loc, scale, zero_sum)
     if not term.width:
         return (whole,)
-    slopes = predictor.slopes_prior or parameter.prior.slopes
-    loc, scale = _standardised(slopes, stretch, term.basis.slope_units())
-    loc, scale = (np.reshape(v, (*np.shape(v), *(1 for _ in tail))) for v in (loc, scale))
-    shape = (*lead, term.width, *tail)
-    inner = (*dims, f"{parameter.name}_feature{suffix}", *names)
-    return (whole, Free(f"{predicted}_slopes{suffix}_z", inner, shape, loc, scale, zero_sum))
+    slopes = parameter.prior.slopes if predictor.slopes_prior is None else predictor.slopes_prior
+    if weights is not None:
+        slopes = Normal(0.0, 1.0, standardised=True)
+    slope_units = term.basis.slope_units()
+    loc, scale = _standardised(slopes, stretch, slope_units[:, None] if tail else slope_units)
+    tied = np.zeros(term.width, dtype=bool) if whole_shared else term.basis.pooled()
+    out = [whole]
+    for used, word, ahead, along in ((~tied, "own_", lead, dims), (tied, "shared_", (), ())):
+        if used.any():
+            some = tied.any()
+            own_loc, own_scale = (_of_columns(v, used, labelled=bool(tail)) for v in (loc, scale))
+            inner = (*along, f"{parameter.name}_{word if some else ''}feature{suffix}", *names)
+            name = f"{predicted}_slopes{'_shared' if word == 'shared_' else ''}{suffix}_z"
+            out.append(Free(name, inner, (*ahead, int(used.sum()), *tail), own_loc, own_scale, zero_sum))
+    moved = weights.names if weights is not None else ()
+    zero, one = np.zeros(()), np.ones(())
+    return (*out, *(Free(f"{predicted}_log_{name}{suffix}_z", dims, lead, zero, one) for name in moved))
 
 
-def _standardised(prior: Normal, stretch: float, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _of_columns(values: np.ndarray, used: np.ndarray, *, labelled: bool) -> np.ndarray:
+    """Return a number per column, or per column and label, for some of the columns; one number stays one."""
+    if values.ndim == 0:
+        return values
+    shape = (len(used), *values.shape[1:]) if labelled else (len(used),)
+    return np.asarray(np.broadcast_to(values, shape)[used])
+
+
+def _standardised(prior: Normal, stretch: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if prior.standardised:
         return np.asarray(prior.loc, dtype=float), np.asarray(prior.scale, dtype=float)
     return prior.loc * units / stretch, prior.scale * units / stretch

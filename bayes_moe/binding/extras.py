@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import InputError, SpecError, nearest
-from ..families import Family, Role
+from ..errors import InputError, SpecError
+from ..families import Role
 from ..mixture import MixtureOfExperts
+from ..scaling import Scaling
+from .design import column_named
 from .parameters import Parameters
 
 
@@ -25,13 +27,14 @@ class Offset:
         Its position in the raw table.
     logarithm
         Whether its logarithm is added: an exposure.
-    unit
-        What it is divided by first.
+    center, unit
+        What it is reduced and divided by first.
     """
 
     rows: np.ndarray
     column: int
     logarithm: bool
+    center: float
     unit: float
 
 
@@ -81,7 +84,7 @@ class Extras:
                         f"{values[bad[0]]:.6g} (rows {bad[:5].tolist()}) → leave out rows without exposure"
                     )
                 values = np.log(values)
-            out[:, offset.rows] += (values / offset.unit)[:, None]
+            out[:, offset.rows] += ((values - offset.center) / offset.unit)[:, None]
         return out
 
 
@@ -90,13 +93,17 @@ def extra_columns(model: MixtureOfExperts) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for expert, _ in model.blocks:
         found.update(dict.fromkeys(expert.family.given.values()))
-        exposure = getattr(expert.family, "exposure", None)
-        if exposure is not None:
-            found[exposure] = None
+        found.update(dict.fromkeys(expert.family.exposures.values()))
     return tuple(found)
 
 
-def make_extras(model: MixtureOfExperts, names: Sequence[str], parameters: Parameters, y_scale: float) -> Extras:
+def named_columns(model: MixtureOfExperts) -> tuple[str, ...]:
+    """Return the names of all columns of X that ``model`` takes as they are: trials, exposures and offsets."""
+    offsets = [p.offset for expert, _ in model.blocks for p in expert.predictors.values() if p.offset is not None]
+    return tuple(dict.fromkeys([*extra_columns(model), *offsets]))
+
+
+def make_extras(model: MixtureOfExperts, names: Sequence[str], parameters: Parameters, scaling: Scaling) -> Extras:
     """Return the columns that enter the densities of ``model`` beside the design.
 
     Raises
@@ -108,34 +115,24 @@ def make_extras(model: MixtureOfExperts, names: Sequence[str], parameters: Param
     offsets: list[Offset] = []
     for expert, positions in model.blocks:
         for argument, name in expert.family.given.items():
-            given[argument] = _column(name, names, f"{type(expert.family).__name__}.{argument}")
-        offsets.extend(_exposures(expert.family, positions, names, parameters))
+            given[argument] = column_named(name, names, f"{type(expert.family).__name__}.{argument}")
+        for predicted, name in expert.family.exposures.items():
+            column = column_named(name, names, f"{type(expert.family).__name__}.exposure")
+            offsets.extend(_exposures(predicted, column, positions, parameters))
     for term in parameters.terms:
-        offset = getattr(term.predictor, "offset", None)
-        if offset is not None:
-            column = _column(offset, names, f"{type(term.predictor).__name__}.offset")
-            rows = np.concatenate([term.rows(label) for label in range(term.labels)])
-            unit = y_scale if term.parameter.role is Role.LOCATION else 1.0
-            offsets.append(Offset(rows, column, logarithm=False, unit=unit))
+        if term.term.offset is not None:
+            if term.parameter.labels:
+                raise SpecError(
+                    f"{type(term.predictor).__name__}.offset: expected a parameter that is one number, got "
+                    f"{term.parameter.name!r} of {len(term.parameter.labels)} → leave the offset out"
+                )
+            unit = scaling.unit(term.parameter.units[0])[1] if term.parameter.role is Role.LOCATION else 1.0
+            rows, center = term.rows(0), term.offset_center
+            offsets.append(Offset(rows, term.term.offset, logarithm=False, center=center, unit=unit))
     return Extras(tuple(given.items()), tuple(offsets), parameters.rows, tuple(names))
 
 
-def _exposures(
-    family: Family, positions: Sequence[int], names: Sequence[str], parameters: Parameters
-) -> Iterator[Offset]:
-    exposure = getattr(family, "exposure", None)
-    if exposure is None:
-        return
-    column = _column(exposure, names, f"{type(family).__name__}.exposure")
+def _exposures(predicted: str, column: int, positions: Sequence[int], parameters: Parameters) -> Iterator[Offset]:
     for term in parameters.terms:
-        if term.parameter.predicted == "log_mu" and set(term.experts) & set(positions):
-            yield Offset(term.rows(0), column, logarithm=True, unit=1.0)
-
-
-def _column(name: str, names: Sequence[str], owner: str) -> int:
-    if name in names:
-        return list(names).index(name)
-    raise SpecError(
-        f"{owner}: expected the name of a column of X, one of {list(names)}, got {name!r}{nearest(name, names)} "
-        "→ correct the name"
-    )
+        if term.parameter.predicted == predicted and set(term.experts) & set(positions):
+            yield Offset(term.rows(0), column, logarithm=True, center=0.0, unit=1.0)

@@ -6,7 +6,6 @@ few more columns at the end of the raw table, and everything behind them, from E
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -112,6 +111,17 @@ class FeatureMap:
         constant = (*scaling.x_constant, *(False for _ in none)) if scaling.x_constant else ()
         return replace(scaling, x_center=scaling.x_center + none, x_scale=scaling.x_scale + one, x_constant=constant)
 
+    def extend_columns(self, columns: Columns) -> Columns:
+        """Return the columns of the extended table."""
+        none, one = (0.0,) * len(self.names), (1.0,) * len(self.names)
+        return replace(
+            columns,
+            names=columns.names + self.names,
+            center=columns.center + none,
+            scale=columns.scale + one,
+            sources=columns.sources + self.names if columns.sources else (),
+        )
+
     def log_prior(self) -> float:
         """Return the log prior density of the weights."""
         z = self.weights / self.prior_scale
@@ -127,15 +137,8 @@ class FeatureMap:
         return self.prior_scale * rng.standard_normal(self.size)
 
 
-def make_features(
-    network: MLP,
-    names: Sequence[str],
-    default: Sequence[int],
-    scaling: Scaling,
-    dropped: Sequence[str],
-    weights: np.ndarray | None,
-) -> FeatureMap:
-    """Return a network on a table with columns ``names``.
+def make_features(network: MLP, columns: Columns, weights: np.ndarray | None) -> FeatureMap:
+    """Return a network on a table.
 
     Without ``weights`` they are drawn from the prior by a fixed seed.
 
@@ -144,17 +147,16 @@ def make_features(
     SpecError
         If a named column is not in the table, or none is left.
     """
-    columns = Columns(tuple(names), tuple(default), scaling.x_center, scaling.x_scale, tuple(dropped))
     chosen = columns.positions(network.columns, "MLP")
     if not chosen:
         raise SpecError("MLP.columns: expected a column that varies, got none → leave features= out without covariates")
     prefix = "h"
-    while any(f"{prefix}{unit}" in names for unit in range(network.width)):
+    while any(f"{prefix}{unit}" in (*columns.names, *columns.sources) for unit in range(network.width)):
         prefix += "_"
-    features = tuple(f"{prefix}{unit}" for unit in range(network.width))
-    center, scale = (np.array([values[j] for j in chosen]) for values in (scaling.x_center, scaling.x_scale))
-    read = tuple(names[j] for j in chosen)
-    blank = FeatureMap(network, read, np.array(chosen), center, scale, features, np.zeros(0))
+    names = tuple(f"{prefix}{unit}" for unit in range(network.width))
+    center, scale = (np.array([values[j] for j in chosen]) for values in (columns.center, columns.scale))
+    read = tuple(columns.names[j] for j in chosen)
+    blank = FeatureMap(network, read, np.array(chosen), center, scale, names, np.zeros(0))
     if weights is None:
         return replace(blank, weights=blank.drawn(np.random.default_rng(0)))
     if weights.shape != (blank.size,):

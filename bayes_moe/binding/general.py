@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from ..families import Role
 from ..log_density import Expectation, Funnel, Scene
-from .chunks import Chunk, Group, pulled, row_curvature
+from .chunks import Chunk, Group, pulled
+from .closed_terms import TermsOf, terms_of
+from .curvature import curvature
 from .describe import user_coefficients
 from .design import Design
 from .general_steps import Sums, maximise, settle
+from .members import GroupedChunk, Members
 from .outcomes import Outcomes
 from .parameters import Parameters
 
@@ -43,6 +45,8 @@ class GeneralDensity:
         Design matrix (n, P) of the training rows.
     outcomes
         Target, weights and further columns of the same rows.
+    members
+        Which rows share one label, where not every row has its own; rows stand in order of their group then.
     """
 
     design: Design
@@ -50,7 +54,8 @@ class GeneralDensity:
     groups: tuple[Group, ...]
     table: np.ndarray
     outcomes: Outcomes
-    functions: tuple[Any, ...] = field(default=(), repr=False)
+    members: Members | None = None
+    functions: tuple[TermsOf, ...] = field(default=(), repr=False)
 
     @property
     def size(self) -> int:
@@ -83,7 +88,8 @@ class GeneralDensity:
     def offset(self) -> float:
         """The log posterior's part that depends on no parameter: normalisers of the prior and the unit of y."""
         prior = -np.sum(np.log(self.parameters.prior_scale)) - self.size * _HALF_LOG_2PI
-        return float(prior - self.weights.sum() * self.outcomes.log_unit)
+        weights = self.weights if self.members is None else self.members.spread(self.members.counts) * self.weights
+        return float(prior - weights.sum() * self.outcomes.log_unit)
 
     # -- rows --------------------------------------------------------------------------------------------------
 
@@ -91,11 +97,23 @@ class GeneralDensity:
         """Yield all rows at q, some thousands at a time."""
         coefficients = self.parameters.coefficients(q)
         functions = self.functions or self._terms
+        if self.members is not None:
+            for rows, members in self.members.parts(_CHUNK):
+                yield self._chunk(coefficients, functions, rows, members, bends=bends)
+            return
         for start in range(0, len(self.table), _CHUNK):
             rows = slice(start, start + _CHUNK)
             yield self._chunk(coefficients, functions, rows, bends=bends)
 
-    def _chunk(self, coefficients: np.ndarray, functions: Sequence[Any], rows: slice, *, bends: bool) -> Chunk:
+    def _chunk(
+        self,
+        coefficients: np.ndarray,
+        functions: Sequence[TermsOf],
+        rows: slice,
+        members: Members | None = None,
+        *,
+        bends: bool,
+    ) -> Chunk:
         table, seen = self.table[rows], self.outcomes.at(rows)
         eta = table @ coefficients.T
         if seen.offsets is not None:
@@ -111,13 +129,12 @@ class GeneralDensity:
             bent.append(terms.bends)
         log_weights = self.parameters.gate.log_weights(eta[:, : self.parameters.gate.predictors])
         columns = table[:, self.parameters.gate_positions]
-        return Chunk(table, columns, seen.weights, eta, log_weights, log_density, slopes, tuple(bent))
+        found = (table, columns, seen.weights, eta, log_weights, log_density, slopes, tuple(bent))
+        return Chunk(*found) if members is None else GroupedChunk(*found, members)
 
     @cached_property
-    def _terms(self) -> tuple[Any, ...]:
-        from ..graph.terms import terms_function  # PyTensor: what `import bayes_moe` does not pay
-
-        return tuple(terms_function(group.family) for group in self.groups)
+    def _terms(self) -> tuple[TermsOf, ...]:
+        return tuple(terms_of(group.family, vector=self.outcomes.y.ndim == 2) for group in self.groups)
 
     # -- log density -------------------------------------------------------------------------------------------
 
@@ -139,12 +156,9 @@ class GeneralDensity:
     def logp_and_gradient(self, q: np.ndarray) -> tuple[float, np.ndarray]:
         value, scores = 0.0, np.zeros((self.parameters.rows, self.design.width))
         for chunk in self.chunks(q):
-            log_density, responsibilities = chunk.mixed
-            value += float(chunk.weights @ log_density)
-            scores += (
-                pulled(chunk, responsibilities * chunk.weights[:, None], self.parameters.gate, self.groups).T
-                @ chunk.table
-            )
+            value += chunk.value
+            mass = chunk.mass(chunk.by_row[1])
+            scores += pulled(chunk, mass, self.parameters.gate, self.groups).T @ chunk.table
         return self._with_prior(q, value, scores)
 
     def _with_prior(self, q: np.ndarray, value: float, scores: np.ndarray) -> tuple[float, np.ndarray]:
@@ -154,30 +168,13 @@ class GeneralDensity:
 
     def compiled(self) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
         # PyTensor's functions keep their arguments in one place: every thread needs its own
-        twin = replace(self, functions=tuple(function.copy() for function in self._terms))
+        twin = replace(self, functions=tuple(function.hurried() for function in self._terms))
         return twin.logp_and_gradient
 
     def hessian(self, q: np.ndarray) -> np.ndarray:
+        inner, scores = curvature(self.chunks(q, bends=True), self.parameters, self.groups)
         rows, columns = self.parameters.active
-        used = np.unique(rows)
-        width = self.design.width
-        blocks = np.zeros((len(used), len(used), width, width))
-        scores = np.zeros((self.parameters.rows, width))
-        for chunk in self.chunks(q, bends=True):
-            responsibilities = chunk.mixed[1]
-            mass = responsibilities * chunk.weights[:, None]
-            scores += pulled(chunk, mass, self.parameters.gate, self.groups).T @ chunk.table
-            curvature = row_curvature(chunk, responsibilities, self.parameters.gate, self.groups)[:, used][:, :, used]
-            for a in range(len(used)):
-                for b in range(a, len(used)):
-                    weight = chunk.weights * curvature[:, a, b]
-                    blocks[a, b] += (chunk.table * weight[:, None]).T @ chunk.table
-        for a in range(len(used)):
-            for b in range(a):
-                blocks[a, b] = blocks[b, a].T
-        place = np.searchsorted(used, rows)
-        inner = blocks[place[:, None], place[None, :], columns[:, None], columns[None, :]]
-        jacobian = self.parameters.jacobian(q)[rows * width + columns]
+        jacobian = self.parameters.jacobian(q)[rows * self.design.width + columns]
         out = jacobian.T @ inner @ jacobian + self.parameters.curvature(q, scores)
         out -= np.diag(1.0 / self.parameters.prior_scale**2)
         return np.asarray(0.5 * (out + out.T))
@@ -199,16 +196,14 @@ class GeneralDensity:
         sums = Sums.empty(self.parameters, self.groups)
         value, start = 0.0, 0
         for chunk in self.chunks(q, bends=True):
-            log_density, responsibilities = chunk.mixed
             if given is None:
-                value += float(chunk.weights @ log_density)
+                value += chunk.value
+                mass = chunk.mass(chunk.by_row[1])
             else:
-                responsibilities = given[start : start + len(chunk.table)]
+                mass = chunk.mass(given[start : start + len(chunk.table)])
                 start += len(chunk.table)
-            mass = responsibilities * chunk.weights[:, None]
-            if given is not None:
-                joint = chunk.log_weights + chunk.log_density
-                value += float(np.sum(np.where(mass > 0, mass * joint, 0.0)))
+                value += float(np.sum(np.where(mass.gate > 0, mass.gate * chunk.log_weights, 0.0)))
+                value += float(np.sum(np.where(mass.experts > 0, mass.experts * chunk.log_density, 0.0)))
             sums.add(
                 chunk, mass, pulled(chunk, mass, self.parameters.gate, self.groups), self.parameters.gate, self.groups
             )
@@ -228,18 +223,17 @@ class GeneralDensity:
         needed = np.array([self.parameters.mean_width(expert) for expert in range(self.experts)])
         gone = expectation.sizes <= needed
         coefficients = self.parameters.coefficients(expectation.q)
+        middle = np.average(self.table, axis=0, weights=self.weights)  # 0 but for learned features
         for group in self.groups:
             for row in _scales(group):
-                log_scale = coefficients[row] @ self._average_row
+                log_scale = coefficients[row] @ middle
                 gone[group.experts] |= log_scale < log_scale.max() + np.log(_NARROW)
         return tuple(int(expert) for expert in np.flatnonzero(gone))
 
-    @cached_property
-    def _average_row(self) -> np.ndarray:
-        """Where intercepts stand for a whole predictor: columns are centred, but not learned features."""
-        return np.asarray(np.average(self.table, axis=0, weights=self.weights))
-
     def thinned(self, rows: np.ndarray) -> GeneralDensity:
+        if self.members is not None:
+            rows, members = self.members.thinned(rows)
+            return replace(self, table=self.table[rows], outcomes=self.outcomes.at(rows), members=members)
         seen = self.outcomes.at(rows)
         factor = self.weights.sum() / max(seen.weights.sum(), 1e-300)
         return replace(self, table=self.table[rows], outcomes=replace(seen, weights=seen.weights * factor))
@@ -247,20 +241,25 @@ class GeneralDensity:
     def responsibilities(self, q: np.ndarray, *, temperature: float = 1.0) -> np.ndarray:
         if temperature == 1.0:
             return self.by_row(q)[1]
-        joint = np.concatenate([chunk.log_weights + chunk.log_density for chunk in self.chunks(q)]) / temperature
+        joint = np.concatenate([chunk.joint for chunk in self.chunks(q)]) / temperature
         joint = np.exp(joint - joint.max(axis=1, keepdims=True))
-        return np.asarray(joint / joint.sum(axis=1, keepdims=True))
+        shares = np.asarray(joint / joint.sum(axis=1, keepdims=True))
+        return shares if self.members is None else self.members.spread(shares)
 
     def row_log_density(self, q: np.ndarray) -> np.ndarray:
         return self.by_row(q)[0]
 
     def by_row(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the log density of y in the user's units (n,) and responsibilities (n, K) of every row."""
-        mixed = [chunk.mixed for chunk in self.chunks(q)]
-        value = np.concatenate([value for value, _ in mixed])
-        return value - self.outcomes.log_unit, np.concatenate([r for _, r in mixed])
+        """Return the log density of y in the user's units (n,) and responsibilities (n, K) of every row.
+
+        Rows of a group have an equal share of its log density.
+        """
+        rows = [chunk.by_row for chunk in self.chunks(q)]
+        value = np.concatenate([value for value, _ in rows])
+        return value - self.outcomes.log_unit, np.concatenate([r for _, r in rows])
 
     def fit_labels(self, responsibilities: np.ndarray) -> np.ndarray:
+        responsibilities = self._common(responsibilities)
         now = self._sums(self.parameters.prior_loc.copy(), responsibilities)
         for _ in range(_LABEL_ROUNDS):
             damping = 1.0
@@ -277,7 +276,11 @@ class GeneralDensity:
         return now.q
 
     def expected(self, q: np.ndarray, responsibilities: np.ndarray) -> float:
-        return self._sums(q, responsibilities).log_posterior
+        return self._sums(q, self._common(responsibilities)).log_posterior
+
+    def _common(self, responsibilities: np.ndarray) -> np.ndarray:
+        """Return responsibilities that rows of a group share."""
+        return responsibilities if self.members is None else self.members.common(responsibilities)
 
 
 def _scales(group: Group) -> Iterator[np.ndarray]:

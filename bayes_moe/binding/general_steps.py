@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..gates import BoundGate
-from .chunks import Chunk, Group
+from .chunks import Chunk, Group, Mass
 from .parameters import Parameters
 
 _LONGEST = 4.0
+_LONGEST_LOG = 1.0
 _FLATTEST = 1e-8  # share of the largest curvature that a direction has at least
 
 
@@ -51,25 +52,25 @@ class Sums:
             np.zeros((side, side)),
         )
 
-    def add(self, chunk: Chunk, mass: np.ndarray, pulled: np.ndarray, gate: BoundGate, groups: Sequence[Group]) -> None:
-        """Add a chunk of rows with weighted responsibilities (n, K) and the gradient (n, R) they give."""
+    def add(self, chunk: Chunk, mass: Mass, pulled: np.ndarray, gate: BoundGate, groups: Sequence[Group]) -> None:
+        """Add a chunk of rows with what its terms count and the gradient (n, R) they give."""
         table, width = chunk.table, chunk.table.shape[1]
-        self.sizes[:] += mass.sum(axis=0)
+        self.sizes[:] += mass.experts.sum(axis=0)
         self.scores[:] += pulled.T @ table
         for group, bends in zip(groups, chunk.bends, strict=True):
             if bends is None:
                 continue
             for i, expert in enumerate(group.experts):
-                own = mass[:, expert]
+                own = mass.experts[:, expert]
                 for a in range(len(bends)):
                     for b in range(a, len(bends)):
-                        weight = np.where(own > 0, own * bends[a, b, :, i], 0.0)
+                        weight = own * np.where(own > 0, bends[a, b, :, i], 0.0)
                         square = (table * weight[:, None]).T @ table
                         self.bends[expert][a * width : (a + 1) * width, b * width : (b + 1) * width] += square
                         if b > a:
                             self.bends[expert][b * width : (b + 1) * width, a * width : (a + 1) * width] += square
         if len(self.gate):
-            self._add_gate(chunk, mass, gate)
+            self._add_gate(chunk, mass.gate, gate)
 
     def _add_gate(self, chunk: Chunk, mass: np.ndarray, gate: BoundGate) -> None:
         columns = chunk.gate_table
@@ -89,10 +90,13 @@ def maximise(parameters: Parameters, q: np.ndarray, sums: Sums, *, damping: floa
     if damping > 0:
         precision = parameters.prior_scale**-2.0
         slope = parameters.pull_back(q, sums.scores) - precision * (q - parameters.prior_loc)
+        bent = parameters.curvature(q, sums.scores) if parameters.scaled else None
         for island in parameters.islands:
             places = island.places
             curvature = np.diag(precision[places])
-            for expert, matrix in island.maps:
+            if bent is not None:
+                curvature -= bent[np.ix_(places, places)]
+            for expert, matrix in parameters.maps(island, q):
                 curvature -= matrix.T @ sums.bends[expert] @ matrix
             out[places] += damping * _shortened(parameters, places, _ascent(curvature, slope[places]))
         if parameters.gate_start < parameters.size:
@@ -122,6 +126,7 @@ def _ascent(curvature: np.ndarray, slope: np.ndarray) -> np.ndarray:
 def _shortened(parameters: Parameters, places: np.ndarray, step: np.ndarray) -> np.ndarray:
     """Return the step, shorter where it would move coefficients further than a quadratic can be trusted."""
     reach = _LONGEST * np.maximum(1.0, parameters.prior_scale[places])
+    reach[np.isin(places, parameters.hyper)] = _LONGEST_LOG  # what they multiply moves as well
     longest = float(np.max(np.abs(step) / reach, initial=0.0))
     return step / max(longest, 1.0)
 

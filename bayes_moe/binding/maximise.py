@@ -115,6 +115,8 @@ def _ridge_step(
     places = term.places
     a = square[term.cube]
     b = scores[term.row : term.row + parameters.experts][term.grid]
+    if term.partly:
+        return _tied_step(parameters, places, a, b, q)
     if term.shared:
         a, b, places = a.sum(axis=0, keepdims=True), b.sum(axis=0, keepdims=True), places[:1]
     precision = parameters.prior_scale[places] ** -2
@@ -122,6 +124,18 @@ def _ridge_step(
     b = b - precision * (q[places] - parameters.prior_loc[places])
     step = np.linalg.solve(a, b[:, :, None])[:, :, 0]
     return np.broadcast_to(step, term.places.shape)
+
+
+def _tied_step(parameters: Parameters, places: np.ndarray, a: np.ndarray, b: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Return the same step for experts that share some coefficients: one system for all of them."""
+    distinct, where = np.unique(places, return_inverse=True)
+    where = where.reshape(places.shape)
+    precision = parameters.prior_scale[distinct] ** -2
+    matrix = np.diag(precision)
+    vector = -precision * (q[distinct] - parameters.prior_loc[distinct])
+    np.add.at(matrix, (where[:, :, None], where[:, None, :]), a)
+    np.add.at(vector, where, b)
+    return np.asarray(np.linalg.solve(matrix, vector)[where])
 
 
 def _constant_sigmas(
@@ -169,7 +183,7 @@ def _varying_sigmas(
     """One Newton step on the concave objective in the coefficients of log sigma."""
     step = _ridge_step(parameters, term, square, scores, out)
     # log sigma may not move by more than 1 at a time: beyond that the quadratic says nothing
-    longest = np.abs(step).max(axis=1, keepdims=True)
+    longest = np.abs(step).max(axis=None if term.partly else 1, keepdims=True)
     out[term.places.ravel()] = (out[term.places] + damping * step / np.maximum(longest, 1.0)).ravel()
 
 

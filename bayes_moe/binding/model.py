@@ -17,47 +17,62 @@ import numpy as np
 import pymc as pm
 import pytensor
 import pytensor.tensor as pt
-from pytensor.graph.basic import Variable
 from pytensor.tensor.variable import TensorVariable
 
 from ..data import Data
-from ..families import Family, Normal, Parameter, Role
+from ..families import Parameter, Role
 from ..gates import Free
-from ..graph.mixing import mix_log_densities, normal_mixture
 from ..graph.networks import forward
-from ..mixture import MixtureOfExperts
-from .describe import feature_names, user_coords
+from .chunks import Group
+from .describe import amplitude_unit, distinct_parameters, feature_names, user_coords
 from .design import Design
 from .expert_terms import ExpertTerm
+from .extras import Extras
+from .model_groups import observe_groups
+from .observed import Part, observe
 from .parameters import Parameters
 
 
-def build_model(model: MixtureOfExperts, design: Design, parameters: Parameters, data: Data) -> pm.Model:
-    """Return ``model`` on training data as a PyMC model.
+def build_model(
+    data: Data, design: Design, parameters: Parameters, groups: Sequence[Group], extras: Extras
+) -> pm.Model:
+    """Return a model on training data as a PyMC model.
 
     The log density of a weighted row is multiplied by its weight, in PyMC's pointwise log likelihood too.
 
     Parameters
     ----------
-    model
-        The specification.
-    design, parameters
-        Its design columns and the layout of its free variables.
     data
         The checked training data.
+    design, parameters, groups, extras
+        The model on them: its design columns, the layout of its free variables, its experts by family and what else
+        a row brings to its density.
     """
-    family = model.experts[0].family
+    scaling = design.scaling
+    dims = ("obs", "output") if data.outputs else ("obs",)
     with pm.Model(coords=_coords(design, parameters, data), model=None) as built:  # no child of an open model
         table = pm.Data("X", data.table.values, dims=("obs", "column"))
-        observed = pm.Data("y_data", data.y, dims="obs")
+        observed = pm.Data("y_data", data.y, dims=dims)
         weights = [pm.Data("weights", data.weights, dims="obs")] if data.weighted else []
         layers = [] if design.features is None else [_declare(free) for free in design.features.free]
         variables = {free.name: _declare(free) for free in parameters.free}
-        predictors = _Predictors(design, parameters, variables, built.dim_lengths["expert"])
+        predictors = _Predictors(design, parameters, extras, variables, built.dim_lengths["expert"])
         columns = _design_columns(design, table, layers)
-        units = (_shared(design.scaling.y_center), _shared(design.scaling.y_scale))
-        predicted = [predictors.at(parameter, columns) for parameter in family.parameters]
-        _observe(family, (predictors.logits(columns), *predicted), (*units, *weights), observed)
+        parts = [
+            Part(
+                group.family,
+                group.experts,
+                predictors.of_group(group, columns, table),
+                [table[:, position] for name, position in extras.given if name in group.family.given],
+            )
+            for group in groups
+        ]
+        units = (_shared(scaling.y_center), _shared(scaling.y_scale))
+        declared = predictors.logits(columns), parts, (*units, *weights), observed, dims
+        if data.groups is None:
+            observe(*declared)
+        else:
+            observe_groups(*declared, data.groups)
         predictors.report()
     return built
 
@@ -65,10 +80,12 @@ def build_model(model: MixtureOfExperts, design: Design, parameters: Parameters,
 def _coords(design: Design, parameters: Parameters, data: Data) -> dict[str, Sequence[Any]]:
     """Return the coordinates of data, free variables and reported coefficients."""
     coords: dict[str, Sequence[Any]] = {"obs": data.rows.tolist(), "column": data.table.names}
+    if data.outputs:
+        coords["output"] = data.outputs
     coords.update(user_coords(parameters, design))
     for term in parameters.terms:
         for dim in (dim for free in term.free for dim in free.dims):
-            coords.setdefault(dim, term.experts if dim.startswith("expert") else term.term.basis.names)
+            coords.setdefault(dim, term.coordinate(dim))
     if design.features is not None:
         coords["network_column"] = design.features.columns
         coords |= {f"hidden_{layer}": range(units) for layer, units in enumerate(design.features.network.hidden)}
@@ -81,8 +98,12 @@ def _declare(free: Free) -> TensorVariable:
     The numbers of its prior are registered data, one for each of its elements: PyMC takes other shared variables for
     ones that may have changed since the draws were made, and warns of them when it predicts.
     """
-    if free.zero_sum:  # standard normal, as everything that a gate declares
-        return pm.ZeroSumNormal(free.name, dims=free.dims)
+    if free.zero_sum:
+        scale = np.broadcast_to(free.scale, free.value_shape)[..., :1]
+        if np.all(scale == 1.0):  # everything that a gate declares
+            return pm.ZeroSumNormal(free.name, dims=free.dims)
+        sigma = pt.specify_broadcastable(_shared(np.array(scale)), scale.ndim - 1)
+        return pm.ZeroSumNormal(free.name, sigma=sigma, dims=free.dims)
     dims = free.dims or None
     loc, scale = (
         pm.Data(f"{free.name}_{word}", np.array(np.broadcast_to(values, free.shape)), dims=dims)
@@ -134,71 +155,125 @@ class _Predictors:
 
     Parameters
     ----------
-    design, parameters
-        As for `build_model`.
+    design, parameters, extras
+        Of the bound model.
     variables
         The free variables, by name.
     experts
         Number of experts K.
+    table
+        The raw table.
     """
 
     design: Design
     parameters: Parameters
+    extras: Extras
     variables: dict[str, TensorVariable]
     experts: TensorVariable
 
     def logits(self, columns: TensorVariable) -> TensorVariable:
         """Return the gate's unnormalised log weights (rows, K)."""
         places = _places(range(self.parameters.experts), self.parameters.gate_positions, self.design.width)
-        return columns @ self._placed([self._gate()], [places]).T
+        return columns @ self._placed([self._gate()], [places], self.experts).T
 
-    def at(self, parameter: Parameter, columns: TensorVariable) -> TensorVariable:
-        """Return the linear predictor of one parameter: (rows, K), or (K,) where it is the same for every row."""
-        terms = self._terms(parameter)
-        blocks = [self._block(term) for term in terms]
+    def of_group(self, group: Group, columns: TensorVariable, table: TensorVariable) -> list[TensorVariable]:
+        """Return the linear predictors of some experts: (rows, k), or (k,) where one is the same for every row."""
+        out: list[TensorVariable] = []
+        for parameter in group.family.parameters:
+            for label in range(len(parameter.columns)):
+                own = self._at(parameter, label, group, columns)
+                out.append(self._moved(own, group.rows[len(out)], table))
+        return out
+
+    def _at(self, parameter: Parameter, label: int, group: Group, columns: TensorVariable) -> TensorVariable:
+        members = set(group.experts.tolist())
+        terms = [term for term in self._terms(parameter) if members.issuperset(term.experts)]
+        blocks = [self._block(term, label) for term in terms]
         if parameter.role is not Role.LOCATION and all(term.term.width == 0 for term in terms):
             return _stacked(blocks, terms)[:, 0]
-        places = [_places(term.experts, term.term.positions, self.design.width) for term in terms]
-        return columns @ self._placed(blocks, places).T
+        place = {expert: position for position, expert in enumerate(group.experts.tolist())}
+        places = [_places([place[e] for e in t.experts], t.term.positions, self.design.width) for t in terms]
+        count = self.experts if len(place) == self.parameters.experts else _shared(len(place))
+        return columns @ self._placed(blocks, places, count).T
 
-    def _placed(self, blocks: Sequence[TensorVariable], places: Sequence[np.ndarray]) -> TensorVariable:
-        """Return coefficients (K, P) on all design columns; a column that an expert does not use has 0."""
+    def _moved(self, predicted: TensorVariable, rows: np.ndarray, table: TensorVariable) -> TensorVariable:
+        """Return linear predictors with exposures and offsets added."""
+        for offset in self.extras.offsets:
+            concerned = np.isin(rows, offset.rows)
+            if concerned.any():
+                values = table[:, offset.column]
+                values = pt.log(values) if offset.logarithm else values
+                values = (values - _shared(offset.center)) / _shared(offset.unit)
+                predicted = predicted + values[:, None] * _shared(concerned.astype(float))
+        return predicted
+
+    def _placed(
+        self, blocks: Sequence[TensorVariable], places: Sequence[np.ndarray], count: TensorVariable
+    ) -> TensorVariable:
+        """Return coefficients (count, P) on all design columns; a column that an expert does not use has 0."""
         width = _shared(self.design.width)
         values = pt.concatenate([block.ravel() for block in blocks]) if len(blocks) > 1 else blocks[0].ravel()
-        flat = pt.zeros(self.experts * width)[_shared(np.concatenate(places))].set(values)
-        return flat.reshape((self.experts, width))
+        flat = pt.zeros(count * width)[_shared(np.concatenate(places))].set(values)
+        return flat.reshape((count, width))
 
     def report(self) -> None:
         """Register the coefficients in the user's units, as `user_coefficients` computes them."""
-        scaling = self.design.scaling
-        for parameter in dict.fromkeys(term.parameter for term in self.parameters.terms):
+        for parameter in distinct_parameters(self.parameters):
             names = feature_names(self.parameters, parameter.name)
-            terms = self._terms(parameter)
-            zero = np.zeros(1 + len(names))
-            maps = []
-            for term in terms:
-                linear = np.zeros((1 + term.term.width, len(zero)))
-                linear[:, [0, *(1 + names.index(name) for name in term.term.basis.names)]] = term.term.basis.to_user().T
-                maps.append(parameter.role.to_user(linear, 0.0, scaling.y_scale))
-                maps[-1] -= parameter.role.to_user(zero, 0.0, scaling.y_scale)
-            offset = parameter.role.to_user(zero, scaling.y_center, scaling.y_scale)
-            blocks = [self._block(term) @ _shared(matrix) for term, matrix in zip(terms, maps, strict=True)]
-            full = _stacked(blocks, terms) + _shared(offset)
+            labels = [self._user(parameter, label, names) for label in range(len(parameter.columns))]
+            full = pt.stack(labels, axis=-1) if parameter.labels else labels[0]
+            dims = (f"{parameter.name}_label",) if parameter.labels else ()
             if not names and parameter.logarithmic:
-                pm.Deterministic(parameter.name, pt.exp(full[:, 0]), dims="expert")
+                pm.Deterministic(parameter.name, pt.exp(full[:, 0]), dims=("expert", *dims))
             else:
-                self._register(parameter.predicted, f"{parameter.name}_feature", full, names)
+                self._register(parameter.predicted, f"{parameter.name}_feature", full, names, dims)
+            self._report_weights(parameter)
         if self.parameters.gate.free:
             basis = self.design.gate.basis
             self._register("gate", "gate_feature", self._gate() @ _shared(basis.to_user().T), basis.names)
             for name, value in self._shared_gate().described(self.variables, pt).items():
                 pm.Deterministic(name, value)
 
+    def _user(self, parameter: Parameter, label: int, names: Sequence[str]) -> TensorVariable:
+        """Return the coefficients (K, 1 + features) of one linear predictor in the user's units."""
+        center, scale = self.design.scaling.unit(parameter.units[label])
+        terms, zero = self._terms(parameter), np.zeros(1 + len(names))
+        blocks = []
+        for term in terms:
+            linear = np.zeros((1 + term.term.width, len(zero)))
+            linear[:, [0, *(1 + names.index(name) for name in term.term.basis.names)]] = term.term.basis.to_user().T
+            matrix = parameter.role.to_user(linear, 0.0, scale) - parameter.role.to_user(zero, 0.0, scale)
+            block = self._block(term, label) @ _shared(matrix)
+            added = term.offset_center * np.eye(len(zero))[0]  # the mean of an offset stands in the intercept
+            blocks.append(block if term.term.offset is None else block - _shared(added))
+        found = _stacked(blocks, terms) + _shared(parameter.role.to_user(zero, center, scale))
+        own = sorted(expert for term in terms for expert in term.experts)
+        if len(own) == self.parameters.experts:
+            return found
+        everywhere = pt.full((self.experts, found.shape[1]), np.nan)  # experts of families without this parameter
+        return everywhere[_shared(np.array(own))].set(found)
+
     @staticmethod
-    def _register(name: str, dim: str, full: TensorVariable, features: Sequence[str]) -> None:
-        pm.Deterministic(f"{name}_intercept", full[:, 0], dims="expert")
+    def _register(
+        name: str, dim: str, full: TensorVariable, features: Sequence[str], labels: tuple[str, ...] = ()
+    ) -> None:
+        pm.Deterministic(f"{name}_intercept", full[:, 0], dims=("expert", *labels))
         if features:
-            pm.Deterministic(f"{name}_slopes", full[:, 1:], dims=("expert", dim))
+            pm.Deterministic(f"{name}_slopes", full[:, 1:], dims=("expert", dim, *labels))
+
+    def _report_weights(self, parameter: Parameter) -> None:
+        """Register amplitudes and lengthscales (K,); 0 for experts without."""
+        found: dict[str, TensorVariable] = {}
+        for term in (term for term in self._terms(parameter) if term.weights is not None):
+            for name, value in _with_shared(term.weights).described(self._hyper(term)).items():
+                unit = _shared(amplitude_unit(term, self.design) if name == "amplitude" else 1.0)
+                whole = found.get(name, pt.zeros(self.experts))
+                found[name] = pt.set_subtensor(whole[_shared(np.array(term.experts))], value * unit)
+        for name, value in found.items():
+            pm.Deterministic(f"{parameter.predicted}_{name}", value, dims="expert")
+
+    def _hyper(self, term: ExpertTerm) -> list[TensorVariable]:
+        return [self.variables[free.name] for free in term.free[2:]]
 
     def _terms(self, parameter: Parameter) -> list[ExpertTerm]:
         return [term for term in self.parameters.terms if term.parameter == parameter]
@@ -211,13 +286,26 @@ class _Predictors:
         values = [self.variables[free.name] for free in self.parameters.gate.free]
         return self._shared_gate().coefficients(values, pt)
 
-    def _block(self, term: ExpertTerm) -> TensorVariable:
-        """Return the coefficients (experts of the block, 1 + p) on the term's own basis."""
+    def _block(self, term: ExpertTerm, label: int) -> TensorVariable:
+        """Return one label's coefficients (experts of the block, 1 + p) on the term's own basis."""
         pieces = [self.variables[free.name] for free in term.free]
+        if term.weights is not None:
+            pieces = pieces[:2]
+        if term.parameter.labels:
+            pieces = [piece[..., label] for piece in pieces]
+        if term.weights is not None:
+            pieces[1] = np.exp(_with_shared(term.weights).logs(self._hyper(term))) * pieces[1]
         if term.shared:
             row = pt.concatenate([pieces[0][None], *pieces[1:]]) if len(pieces) > 1 else pieces[0][None]
             return pt.ones((_shared(term.experts).shape[0], 1)) * row[None, :]
+        if term.partly:
+            pieces[-1] = pt.ones((_shared(term.experts).shape[0], 1)) * pieces[-1][None, :]
+            return pt.concatenate([pieces[0][:, None], *pieces[1:]], axis=1)[:, _shared(term.order)]
         return pt.concatenate([pieces[0][:, None], *pieces[1:]], axis=1) if len(pieces) > 1 else pieces[0][:, None]
+
+
+def _with_shared(record: Any) -> Any:
+    return replace(record, **_numbers_shared(record))
 
 
 def _stacked(blocks: Sequence[TensorVariable], terms: Sequence[ExpertTerm]) -> TensorVariable:
@@ -231,57 +319,3 @@ def _stacked(blocks: Sequence[TensorVariable], terms: Sequence[ExpertTerm]) -> T
 def _places(experts: Sequence[int], positions: np.ndarray, width: int) -> np.ndarray:
     """Return where the coefficients of some experts stand in the raveled (K, width) matrix of all."""
     return np.ravel(np.asarray(experts)[:, None] * width + positions[None, :])
-
-
-def _observe(
-    family: Family,
-    predictors: Sequence[TensorVariable],
-    units: Sequence[TensorVariable],
-    observed: TensorVariable,
-) -> None:
-    """Declare y: logits and linear predictors, then centre and scale of y and, when rows are weighted, weights."""
-    arity = len(predictors)
-
-    def logp(value: TensorVariable, *arguments: TensorVariable) -> TensorVariable:
-        center, scale, *weights = arguments[arity:]
-        log_density = _mixture(family, (value - center) / scale, *arguments[:arity]) - pt.log(scale)
-        # a row of weight zero is ignored whatever its density
-        return pt.switch(pt.eq(weights[0], 0.0), 0.0, weights[0] * log_density) if weights else log_density
-
-    def dist(*arguments: TensorVariable) -> TensorVariable:
-        center, scale = arguments[arity : arity + 2]
-        return center + scale * _draw(family, arguments[-1], *arguments[:arity])
-
-    pm.CustomDist(
-        "y",
-        *predictors,
-        *units,
-        logp=logp,
-        dist=dist,
-        signature=",".join(["(k)"] * arity + ["()"] * len(units)) + "->()",
-        observed=observed,
-        dims="obs",
-    )
-
-
-def _mixture(family: Family, y: TensorVariable, logits: TensorVariable, *predicted: TensorVariable) -> TensorVariable:
-    """Return the log density (rows,) of the mixture at standardised y."""
-    if isinstance(family, Normal):
-        mu, log_sigma = predicted
-        return normal_mixture(logits, mu, log_sigma, y)
-    return mix_log_densities(logits, family.logpdf(y[:, None], *predicted))
-
-
-def _draw(family: Family, size: Variable, logits: TensorVariable, *predicted: TensorVariable) -> TensorVariable:
-    """Draw a label from the gate, then standardised y from that expert."""
-    label = pm.Categorical.dist(logit_p=logits, size=size)
-    chosen = pt.eq(label[..., None], pt.arange(logits.shape[-1]))
-    own = [pt.switch(chosen, values, 0.0).sum(axis=-1) for values in predicted]
-    if isinstance(family, Normal):
-        return pm.Normal.dist(own[0], pt.exp(own[1]))
-    names = [parameter.predicted for parameter in family.parameters]
-
-    def random(*values: np.ndarray, rng: np.random.Generator, size: tuple[int, ...] | None) -> np.ndarray:  # noqa: ARG001
-        return family.draw(rng, **dict(zip(names, values, strict=True)))
-
-    return pm.CustomDist.dist(*own, random=random)

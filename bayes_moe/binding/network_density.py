@@ -70,7 +70,9 @@ class NetworkDensity:
         draw = rng.standard_normal(self.size)
         draw[self.features.size :] *= _SPREAD
         out = self.prior_loc + self.prior_scale * draw
-        bands = _bands(self.output.y if isinstance(self.output, MixtureDensity) else self.output.outcomes.y, self.output)
+        bands = _bands(
+            self.output.y if isinstance(self.output, MixtureDensity) else self.output.outcomes.y, self.output
+        )
         for term in self.output.parameters.terms:
             if term.parameter.role is Role.LOCATION and not term.shared:
                 places = self.features.size + term.sources[:, 0, :]
@@ -144,14 +146,13 @@ class NetworkDensity:
 
             eta, log_density = coefficients @ table.T, np.empty(len(rows))
             normal_row_slopes(eta, output.y[rows], output.weights[rows], log_density)
-            log_density -= _HALF_LOG_2PI + np.log(output.design.scaling.y_scale)
+            log_density -= _HALF_LOG_2PI + output.design.scaling.log_unit
             return log_density, eta
         some = replace(
             output, table=table, outcomes=output.outcomes.at(rows), functions=output.functions or output._terms
         )
         found = [
-            (c.mixed[0], pulled(c, c.mixed[1] * c.weights[:, None], output.parameters.gate, output.groups))
-            for c in some.chunks(q)
+            (c.mixed[0], pulled(c, c.mass(c.mixed[1]), output.parameters.gate, output.groups)) for c in some.chunks(q)
         ]
         log_density = np.concatenate([value for value, _ in found]) - output.outcomes.log_unit
         return log_density, np.concatenate([slopes for _, slopes in found]).T

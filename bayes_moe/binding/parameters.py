@@ -20,6 +20,7 @@ from ..log_density import Funnel
 from ..mixture import MixtureOfExperts
 from .design import Design
 from .expert_terms import ExpertTerm, make_expert_terms
+from .scaled import Scaled
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,10 +99,38 @@ class Parameters:
         targets, sources, factors = (np.concatenate(part) for part in zip(*links, strict=True))
         return targets, sources, factors
 
+    @cached_property
+    def scaled(self) -> tuple[Scaled, ...]:
+        """What learned weights multiply."""
+        out, at = [], 0
+        for term in self.terms:
+            size = len(term.links(self.width)[0])
+            if term.weights is not None:
+                experts, width = term.hyper.shape[0], 1 + term.term.width
+                out.append(Scaled(term.weights, term.hyper, at, (experts, width, size // (experts * width))))
+            at += size
+        return tuple(out)
+
+    @cached_property
+    def hyper(self) -> np.ndarray:
+        """Positions in q of what learned weights depend on."""
+        found = [one.hyper.ravel() for one in self.scaled]
+        return np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
+
+    def factors(self, q: np.ndarray) -> np.ndarray:
+        """Return all links' factors at vectors (..., size): (..., links), or (links,) where they are constant."""
+        constant = self.links[2]
+        if not self.scaled:
+            return constant
+        out = np.array(np.broadcast_to(constant, (*q.shape[:-1], len(constant))))
+        for one in self.scaled:
+            out[..., one.where] *= one.values(q)
+        return out
+
     @property
     def copied(self) -> bool:
         """Whether every coefficient of the experts is one value of q."""
-        return not any(term.parameter.zero_sum for term in self.terms)
+        return not self.scaled and not any(term.parameter.zero_sum for term in self.terms)
 
     @property
     def gather(self) -> tuple[np.ndarray, np.ndarray]:
@@ -117,7 +146,9 @@ class Parameters:
         slot, expert = np.divmod(rows - self.gate_rows, self.experts)
         parts: list[tuple[set[int], set[int]]] = []
         for one in range(self.experts):
-            experts, places = {one}, set(sources[expert == one].tolist())
+            mine = [term for term in self.terms if one in term.experts]
+            hyper = {int(place) for term in mine for place in term.hyper[term.experts.index(one)]}
+            experts, places = {one}, {*sources[expert == one].tolist(), *hyper}
             for other in [part for part in parts if part[1] & places]:
                 parts.remove(other)
                 experts |= other[0]
@@ -128,12 +159,23 @@ class Parameters:
             order = np.array(sorted(places), dtype=np.int64)
             maps = []
             for one in sorted(experts):
-                mine = expert == one
-                matrix = np.zeros(((int(slot[mine].max(initial=-1)) + 1) * self.width, len(order)))
-                into = slot[mine] * self.width + columns[mine]
-                matrix[into, np.searchsorted(order, sources[mine])] = factors[mine]
+                own = expert == one
+                matrix = np.zeros(((int(slot[own].max(initial=-1)) + 1) * self.width, len(order)))
+                into = slot[own] * self.width + columns[own]
+                matrix[into, np.searchsorted(order, sources[own])] = factors[own]
                 maps.append((one, matrix))
             out.append(Island(order, tuple(maps)))
+        return tuple(out)
+
+    def maps(self, island: Island, q: np.ndarray) -> tuple[tuple[int, np.ndarray], ...]:
+        """Return the island's experts, each with the derivatives (m P, places) of its coefficients at q."""
+        if not self.scaled:
+            return island.maps
+        jacobian = self.jacobian(q).reshape(self.rows, self.width, self.size)[:, :, island.places]
+        out = []
+        for expert, matrix in island.maps:
+            rows = self.gate_rows + expert + self.experts * np.arange(len(matrix) // self.width)
+            out.append((expert, jacobian[rows].reshape(len(matrix), -1)))
         return tuple(out)
 
     @property
@@ -173,8 +215,8 @@ class Parameters:
 
     def coefficients(self, q: np.ndarray) -> np.ndarray:
         """Return the coefficients (predictors, P): K gate rows, then K rows per parameter of the family."""
-        targets, sources, factors = self.links
-        values = factors * q[sources]
+        targets, sources, _ = self.links
+        values = self.factors(q) * q[sources]
         out = np.bincount(targets, weights=values, minlength=self.rows * self.width).reshape(self.rows, self.width)
         if self.gate.free:
             pieces = [unpack_free(free, q[self.slices[free.value_name]]) for free in self.gate.free]
@@ -183,8 +225,11 @@ class Parameters:
 
     def pull_back(self, q: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """Return the gradient with respect to q from that with respect to the coefficients."""
-        targets, sources, factors = self.links
-        out = np.bincount(sources, weights=factors * gradient.ravel()[targets], minlength=self.size)
+        targets, sources, _ = self.links
+        pulls = self.factors(q) * gradient.ravel()[targets]
+        out = np.bincount(sources, weights=pulls, minlength=self.size)
+        for one in self.scaled:
+            one.add_pull(q, (pulls * q[sources])[one.where], out)
         if self.gate_start < self.size:
             inner = gradient[: self.gate_rows, self.gate_positions]
             out[self.gate_start :] = self.gate.pull_back(q[self.gate_start :], inner)
@@ -193,8 +238,11 @@ class Parameters:
     def jacobian(self, q: np.ndarray) -> np.ndarray:
         """Return d coefficients / d q, (predictors * P, size)."""
         out = np.zeros((self.rows, self.width, self.size))
-        targets, sources, factors = self.links
-        out.reshape(-1, self.size)[targets, sources] = factors
+        targets, sources, _ = self.links
+        factors, flat = self.factors(q), out.reshape(-1, self.size)
+        flat[targets, sources] = factors
+        for one in self.scaled:
+            one.add_jacobian(q, targets[one.where], (factors * q[sources])[one.where], flat)
         if self.gate_start < self.size:
             block = self.gate.jacobian(q[self.gate_start :])
             out[: self.gate_rows, self.gate_positions, self.gate_start :] = block
@@ -205,12 +253,17 @@ class Parameters:
         out = np.zeros((self.size, self.size))
         inner = gradient[: self.gate_rows, self.gate_positions]
         out[self.gate_start :, self.gate_start :] = self.gate.curvature(q[self.gate_start :], inner)
+        targets, sources, _ = self.links
+        for one in self.scaled:
+            pulls = self.factors(q)[one.where] * gradient.ravel()[targets[one.where]]
+            one.add_curvature(q, sources[one.where], pulls, out)
         return out
 
     def mean_width(self, expert: int) -> int:
         """Return the number of coefficients of an expert's location, at which it passes through as many rows."""
-        widths = (1 + t.term.width for t in self.terms if expert in t.experts and t.parameter.role is Role.LOCATION)
-        return 1 + sum(widths)
+        own = [t for t in self.terms if expert in t.experts and t.parameter.role is Role.LOCATION]
+        # a Gaussian process has as many degrees of freedom as the rows can pay for
+        return 1 + sum(1 + (t.term.width if t.weights is None else t.hyper.shape[1]) for t in own)
 
     def named(self, q: np.ndarray) -> dict[str, np.ndarray]:
         """Return {value variable name: unconstrained value}; leading dimensions of q are kept."""

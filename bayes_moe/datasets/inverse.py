@@ -6,6 +6,7 @@ given the effect is known, by Bayes' rule with an integral over one dimension.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -67,7 +68,7 @@ class Inverse:
             raise InputError(f"X, y: expected shapes (n, 1) and (n,), got {x.shape} and {target.shape} → pass rows")
         low, high = self.causes
         width = (high - low) / _CELLS
-        levels = self.effect(low + width * (np.arange(_CELLS) + 0.5))
+        levels = self.effect(low + width * (np.arange(_CELLS, dtype=np.float64) + 0.5))
         total = np.empty(len(x))
         for start in range(0, len(x), _CHUNK):
             rows = slice(start, start + _CHUNK)
@@ -161,8 +162,8 @@ def _bent_sine(y: Array) -> Array:
 
 
 def _log_uniform(noise: Array) -> Array:
-    return np.where(np.abs(noise) <= 0.1, np.log(5.0), -np.inf)
+    return np.where(np.abs(noise) <= 0.1, math.log(5.0), -math.inf)
 
 
 def _log_normal(noise: Array) -> Array:
-    return -0.5 * noise**2 - 0.5 * np.log(2.0 * np.pi)
+    return -0.5 * noise**2 - 0.5 * math.log(2.0 * math.pi)

@@ -6,6 +6,7 @@ from .beta import Beta
 from .binomial import Binomial, check_trials
 from .categorical import Categorical
 from .gamma import Gamma
+from .joint import Joint
 from .log_normal import LogNormal
 from .mv_normal import Covariance, MvNormal
 from .negative_binomial import NegativeBinomial
@@ -27,6 +28,7 @@ __all__ = [
     "Covariance",
     "Family",
     "Gamma",
+    "Joint",
     "LogNormal",
     "MvNormal",
     "NegativeBinomial",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 
 from ..predictors.base import Predictor
 from ..priors import Coefficients, Normal
+from .closed import ClosedTerms
 
 
 class Role(Enum):
@@ -74,6 +75,8 @@ class Parameter:
         cutpoints), each with a linear predictor of its own.
     zero_sum
         Whether the numbers of a labelled parameter, coefficient by coefficient, sum to zero over the labels.
+    outputs
+        Position of the output in whose units each linear predictor is; empty: the first for all.
     """
 
     name: str
@@ -83,6 +86,12 @@ class Parameter:
     prior: Coefficients
     labels: tuple[str, ...] = ()
     zero_sum: bool = False
+    outputs: tuple[int, ...] = ()
+
+    @property
+    def units(self) -> tuple[int, ...]:
+        """Position of the output in whose units each linear predictor is."""
+        return self.outputs or (0,) * max(1, len(self.labels))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -120,6 +129,16 @@ class Family(ABC):
         """Which maps of y the family is closed under."""
 
     @property
+    def supports(self) -> tuple[Support, ...]:
+        """Where every output lives, for families of several outputs of different kinds."""
+        return (self.support,)
+
+    @property
+    def closures(self) -> tuple[Closure, ...]:
+        """The maps under which the family is closed, output by output; one stands for all outputs."""
+        return (self.closure,)
+
+    @property
     @abstractmethod
     def parameters(self) -> tuple[Parameter, ...]:
         """The parameters, in the order in which functions take them."""
@@ -133,6 +152,26 @@ class Family(ABC):
     def given(self) -> Mapping[str, str]:
         """Further arguments of the functions and the columns of the table that hold them."""
         return {}
+
+    @property
+    def exposures(self) -> Mapping[str, str]:
+        """Linear predictors to which the log of a column of the table is added, and that column."""
+        return {}
+
+    @property
+    def named(self) -> tuple[str, ...] | None:
+        """Labels of the classes, levels or outputs, where the specification names them."""
+        return None
+
+    def labelled(self, labels: tuple[str, ...]) -> Family:
+        """Return the family with the labels of the data's classes, levels or outputs, if it has a use for them."""
+        del labels
+        return self
+
+    def marginal(self, output: int) -> Any:
+        """Return the density of one output as a family of one number, with the same linear predictors."""
+        del output
+        return self
 
     @property
     def discrete(self) -> bool:
@@ -150,8 +189,11 @@ class Family(ABC):
         del y, weights
         return self
 
-    def standardised(self, center: float, scale: float) -> Family:
-        """Return the family for (y - center) / scale: only families that hold numbers in units of y change."""
+    def standardised(self, center: Any, scale: Any) -> Family:
+        """Return the family for (y - center) / scale: only families that hold numbers in units of y change.
+
+        Both are numbers, or one number per output.
+        """
         del center, scale
         return self
 
@@ -159,6 +201,13 @@ class Family(ABC):
         """Return where default priors of intercepts lie, by linear predictor, if that depends on the target."""
         del y, weights
         return {}
+
+    def closed_form(
+        self, y: np.ndarray, etas: Sequence[np.ndarray], given: Sequence[np.ndarray], *, bends: bool
+    ) -> ClosedTerms | None:
+        """Return the log density with its derivatives as `ClosedTerms`, or None where only its graph says them."""
+        del y, etas, given, bends
+        return None
 
     @abstractmethod
     def logpdf(self, y: Any, *predicted: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 from typing import Any
@@ -13,6 +13,7 @@ from ..errors import InputError, listed
 from ..predictors import Linear
 from .base import Closure, Family, Parameter, Role, Support, default_priors
 from .checks import weighted_mean
+from .closed import ClosedTerms
 from .draws import expit
 from .formulas import Functions, graphs, on_arrays
 
@@ -64,6 +65,13 @@ class Bernoulli(Family):
 
     def logpdf(self, y: Any, *predicted: Any) -> Any:
         return _log_density(graphs(), y, *predicted)
+
+    def closed_form(
+        self, y: np.ndarray, etas: Sequence[np.ndarray], given: Sequence[np.ndarray], *, bends: bool
+    ) -> ClosedTerms:
+        chance = expit(etas[0])
+        value = -np.logaddexp(0.0, (1.0 - 2.0 * y) * etas[0])
+        return ClosedTerms(value, [y - chance], [-chance * (1.0 - chance)])
 
     def log_density(self, y: np.ndarray, **predicted: np.ndarray) -> np.ndarray:
         return on_arrays(_log_density, y, *(predicted[name] for name in self.predicted))

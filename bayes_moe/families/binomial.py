@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 from typing import Any
@@ -13,6 +13,7 @@ from ..errors import InputError, listed
 from ..predictors import Linear
 from .base import Closure, Family, Parameter, Role, Support, default_priors
 from .checks import check_column, refuse, refuse_not_counts, weighted_mean
+from .closed import ClosedTerms
 from .draws import common_shape, expit
 from .formulas import Functions, graphs, is_count, on_arrays
 
@@ -79,6 +80,17 @@ class Binomial(Family):
 
     def logpdf(self, y: Any, *predicted: Any) -> Any:
         return _log_density(graphs(), y, *predicted)
+
+    def closed_form(
+        self, y: np.ndarray, etas: Sequence[np.ndarray], given: Sequence[np.ndarray], *, bends: bool
+    ) -> ClosedTerms:
+        from scipy.special import gammaln  # a third of a second that `import bayes_moe` does not pay
+
+        (logit,), (trials,) = etas, given
+        chance = expit(logit)
+        ways = gammaln(trials + 1.0) - gammaln(y + 1.0) - gammaln(trials - y + 1.0)
+        value = ways - y * np.logaddexp(0.0, -logit) - (trials - y) * np.logaddexp(0.0, logit)
+        return ClosedTerms(value, [y - trials * chance], [-trials * chance * (1.0 - chance)])
 
     def log_density(self, y: np.ndarray, **predicted: np.ndarray) -> np.ndarray:
         return on_arrays(_log_density, y, predicted["logit_p"], predicted["trials"])

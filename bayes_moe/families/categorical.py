@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -11,6 +12,7 @@ from ..errors import SpecError
 from ..predictors import Linear
 from .base import Closure, Family, Parameter, Role, Support, default_priors
 from .checks import check_labels, codes
+from .closed import ClosedTerms
 from .draws import common_shape
 from .formulas import Functions, graphs, on_arrays
 
@@ -59,6 +61,13 @@ class Categorical(Family):
         """The logits; before the classes are known, without labels."""
         return (Parameter("logits", "logit", Role.FREE, Linear(), _PRIORS, self.classes or (), zero_sum=True),)
 
+    @property
+    def named(self) -> tuple[str, ...] | None:
+        return self.classes
+
+    def labelled(self, labels: tuple[str, ...]) -> Categorical:
+        return self if self.classes else Categorical(labels)
+
     def meet(self, y: np.ndarray, weights: np.ndarray) -> Categorical:
         way_out = "name all classes: bm.Categorical(classes=...)"
         count = codes(y, "Categorical()", None if self.classes is None else len(self.classes), way_out)
@@ -67,6 +76,20 @@ class Categorical(Family):
     def logpdf(self, y: Any, *predicted: Any) -> Any:
         self._known()
         return _log_density(graphs(), y, *predicted)
+
+    def closed_form(
+        self, y: np.ndarray, etas: Sequence[np.ndarray], given: Sequence[np.ndarray], *, bends: bool
+    ) -> ClosedTerms:
+        logits = np.stack(etas)
+        top = logits.max(axis=0)
+        shares = np.exp(logits - top)
+        total = shares.sum(axis=0)
+        shares /= total
+        chosen = y[None] == np.arange(float(len(logits)))[:, None, None]
+        value = np.where(chosen, logits, 0.0).sum(axis=0) - top - np.log(total)
+        pairs = ((i, j) for i in range(len(etas)) for j in range(i, len(etas))) if bends else ()
+        seconds = [shares[i] * (shares[j] - (1.0 if i == j else 0.0)) for i, j in pairs]
+        return ClosedTerms(value, list(chosen - shares), seconds)
 
     def log_density(self, y: np.ndarray, **predicted: np.ndarray) -> np.ndarray:
         self._known()

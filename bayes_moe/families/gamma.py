@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from ..predictors import Constant, Linear
 from .base import Closure, Family, Parameter, Role, Support, default_priors
 from .checks import refuse_not_positive, weighted_mean
+from .closed import ClosedTerms, stirling
 from .draws import LEAST, common_shape, log_gamma_draw
 from .formulas import Functions, gamma_rest, graphs, on_arrays
 
@@ -57,6 +58,22 @@ class Gamma(Family):
 
     def logpdf(self, y: Any, *predicted: Any) -> Any:
         return _log_density(graphs(), y, *predicted)
+
+    def closed_form(
+        self, y: np.ndarray, etas: Sequence[np.ndarray], given: Sequence[np.ndarray], *, bends: bool
+    ) -> ClosedTerms:
+        log_mu, log_shape = etas
+        shape, log_y = np.exp(log_shape), np.log(y)
+        log_ratio = log_y - log_mu
+        ratio, rest = np.exp(log_ratio), stirling(shape, bends=bends)
+        gap = log_ratio - np.expm1(log_ratio)  # log r - r + 1
+        value = shape * gap - log_y + rest.value
+        by_shape = shape * (gap + rest.slope)
+        return ClosedTerms(
+            value,
+            [shape * (ratio - 1.0), by_shape],
+            [-shape * ratio, shape * (ratio - 1.0), by_shape + shape**2 * rest.bend],
+        )
 
     def log_density(self, y: np.ndarray, **predicted: np.ndarray) -> np.ndarray:
         return on_arrays(_log_density, y, *(predicted[name] for name in self.predicted))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from ..predictors import Constant, Linear
 from .base import Closure, Family, Parameter, Role, Support, default_priors
 from .checks import refuse_not_positive, weighted_mean
+from .closed import ClosedTerms, location_scale
 from .draws import LEAST, common_shape
 from .formulas import HALF_LOG_2PI, Functions, graphs, on_arrays
 
@@ -53,6 +54,15 @@ class LogNormal(Family):
 
     def logpdf(self, y: Any, *predicted: Any) -> Any:
         return _log_density(graphs(), y, *predicted)
+
+    def closed_form(
+        self, y: np.ndarray, etas: Sequence[np.ndarray], given: Sequence[np.ndarray], *, bends: bool
+    ) -> ClosedTerms:
+        mu, log_sigma = etas
+        inverse, log_y = np.exp(-log_sigma), np.log(y)
+        z = (log_y - mu) * inverse
+        value = -HALF_LOG_2PI - log_sigma - 0.5 * z * z - log_y
+        return ClosedTerms(value, *location_scale(z, inverse, -z, np.full_like(z, -1.0)))
 
     def log_density(self, y: np.ndarray, **predicted: np.ndarray) -> np.ndarray:
         return on_arrays(_log_density, y, *(predicted[name] for name in self.predicted))

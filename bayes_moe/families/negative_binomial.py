@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from ..predictors import Constant, Linear
 from .base import Closure, Family, Parameter, Role, Support, default_priors
 from .checks import check_column, refuse_not_counts
+from .closed import ClosedTerms, stirling
 from .draws import common_shape, expit, log_gamma_draw, poisson_draw
 from .formulas import Functions, graphs, is_count, log_rising, on_arrays
 from .poisson import log_mean, poisson_cdf
@@ -68,6 +69,10 @@ class NegativeBinomial(Family):
     def parameters(self) -> tuple[Parameter, ...]:
         return _PARAMETERS
 
+    @property
+    def exposures(self) -> Mapping[str, str]:
+        return {} if self.exposure is None else {"log_mu": self.exposure}
+
     def meet(self, y: np.ndarray, weights: np.ndarray) -> NegativeBinomial:
         refuse_not_counts(y, "NegativeBinomial()")
         return self
@@ -78,6 +83,25 @@ class NegativeBinomial(Family):
 
     def logpdf(self, y: Any, *predicted: Any) -> Any:
         return _log_density(graphs(), y, *predicted)
+
+    def closed_form(
+        self, y: np.ndarray, etas: Sequence[np.ndarray], given: Sequence[np.ndarray], *, bends: bool
+    ) -> ClosedTerms:
+        from scipy.special import gammaln  # a third of a second that `import bayes_moe` does not pay
+
+        log_mu, log_dispersion = etas
+        mu, size = np.exp(log_mu), np.exp(-log_dispersion)
+        total, seen = mu + size, y + size
+        share = (y - mu) / total
+        after, before = stirling(seen, bends=bends), stirling(size, bends=bends)
+        value = seen * np.log1p(share) - y - after.value + before.value - gammaln(y + 1.0) + y * log_mu
+        by_size = np.log1p(share) - share - after.slope + before.slope
+        twice = share**2 / seen - after.bend + before.bend
+        return ClosedTerms(
+            value,
+            [size * share, -size * by_size],
+            [-seen * size * mu / total**2, -size * mu * share / total, size * (size * twice + by_size)],
+        )
 
     def log_density(self, y: np.ndarray, **predicted: np.ndarray) -> np.ndarray:
         return on_arrays(_log_density, y, *(predicted[name] for name in self.predicted))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log, pi
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from .. import priors
 from ..predictors import Constant, Linear
 from .base import Closure, Family, Parameter, Role, Support
+from .closed import ClosedTerms, location_scale
 
 _HALF_LOG_2PI = 0.5 * log(2 * pi)
 
@@ -48,6 +50,15 @@ class Normal(Family):
 
         mu, log_sigma = predicted
         return -_HALF_LOG_2PI - log_sigma - 0.5 * ((y - mu) * pt.exp(-log_sigma)) ** 2
+
+    def closed_form(
+        self, y: np.ndarray, etas: Sequence[np.ndarray], given: Sequence[np.ndarray], *, bends: bool
+    ) -> ClosedTerms:
+        mu, log_sigma = etas
+        inverse = np.exp(-log_sigma)
+        z = (y - mu) * inverse
+        value = -_HALF_LOG_2PI - log_sigma - 0.5 * z * z
+        return ClosedTerms(value, *location_scale(z, inverse, -z, np.full_like(z, -1.0)))
 
     def log_density(self, y: np.ndarray, **predicted: np.ndarray) -> np.ndarray:
         mu, log_sigma = predicted["mu"], predicted["log_sigma"]

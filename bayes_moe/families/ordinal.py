@@ -68,6 +68,13 @@ class Ordinal(Family):
         gap = Parameter("gap", "log_gap", Role.FREE, Constant(shared=True), default_priors(0.0, 1.0, 0.5), inner)
         return (*_PARAMETERS, gap) if inner or self.levels is None else _PARAMETERS
 
+    @property
+    def named(self) -> tuple[str, ...] | None:
+        return self.levels
+
+    def labelled(self, labels: tuple[str, ...]) -> Ordinal:
+        return self if self.levels else Ordinal(labels)
+
     def meet(self, y: np.ndarray, weights: np.ndarray) -> Ordinal:
         way_out = "name all levels, lowest first: bm.Ordinal(levels=...)"
         count = codes(y, "Ordinal()", None if self.levels is None else len(self.levels), way_out)

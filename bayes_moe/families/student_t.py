@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from ..predictors import Constant
 from .base import Closure, Family, Parameter, Role, Support, default_priors
+from .closed import ClosedTerms, location_scale, stirling
 from .draws import common_shape
 from .formulas import HALF_LOG_2PI, Functions, graphs, log_rising, on_arrays
 from .normal import MU, SIGMA
@@ -56,6 +58,32 @@ class StudentT(Family):
 
     def logpdf(self, y: Any, *predicted: Any) -> Any:
         return _log_density(graphs(), y, *predicted)
+
+    def closed_form(
+        self, y: np.ndarray, etas: Sequence[np.ndarray], given: Sequence[np.ndarray], *, bends: bool
+    ) -> ClosedTerms:
+        mu, log_sigma, log_excess = etas
+        inverse, excess = np.exp(-log_sigma), np.exp(log_excess)
+        nu = 2.0 + excess
+        z = (y - mu) * inverse
+        square = z * z
+        total = nu + square
+        log_tail = np.log1p(square / nu)
+        half, more = stirling(0.5 * nu, bends=bends), stirling(0.5 * nu + 0.5, bends=bends)
+        # log Gamma((nu + 1)/2) - log Gamma(nu/2) - log(nu/2)/2, Stirling's leading terms written without cancelling
+        lead = 0.5 * ((nu + 1.0) * np.log1p(1.0 / nu) - 1.0)
+        value = lead - more.value + half.value - HALF_LOG_2PI - log_sigma - 0.5 * (nu + 1.0) * log_tail
+        slopes, seconds = location_scale(z, inverse, -(nu + 1.0) * z / total, (nu + 1.0) * (square - nu) / total**2)
+        by_nu = 0.5 * (np.log1p(1.0 / nu) - 1.0 / nu - more.slope + half.slope)
+        by_nu = by_nu - 0.5 * (log_tail - (nu + 1.0) * square / (nu * total))
+        twice = 0.5 / (nu**2 * (nu + 1.0)) - 0.25 * (more.bend - half.bend)
+        crossed = square * (nu * total - (nu + 1.0) * (total + nu)) / (nu * total) ** 2
+        twice = twice + 0.5 * (square / (nu * total) + crossed)
+        pull = excess * (square - 1.0) / total**2
+        rest = [inverse * z * pull, square * pull, excess * (excess * twice + by_nu)]
+        return ClosedTerms(
+            value, [*slopes, excess * by_nu], [seconds[0], seconds[1], rest[0], seconds[2], rest[1], rest[2]]
+        )
 
     def log_density(self, y: np.ndarray, **predicted: np.ndarray) -> np.ndarray:
         return on_arrays(_log_density, y, *(predicted[name] for name in self.predicted))

@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import InputError, SpecError
 from .base import Closure, Family, Parameter, Support
 from .checks import refuse
+from .draws import common_shape
 from .formulas import Functions, graphs, on_arrays
 
 _MARGIN = 0.05  # of the range of y, on both sides
@@ -103,8 +104,8 @@ class Uniform(Family):
         return np.clip((np.asarray(y) - low) / (high - low), 0.0, 1.0)
 
     def draw(self, rng: np.random.Generator, **predicted: np.ndarray) -> np.ndarray:
-        """Return one draw: without parameters there is nothing to take a shape from."""
-        return np.asarray(rng.uniform(*self._known()))
+        """Return draws in the shape of whatever is passed, one where nothing is: there are no parameters."""
+        return np.asarray(rng.uniform(*self._known(), size=common_shape(*predicted.values())))
 
     def _known(self) -> tuple[float, float]:
         if self.low is None or self.high is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from ..predictors import Constant, Linear
 from .base import Closure, Family, Parameter, Role, Support, default_priors
 from .checks import refuse_not_positive, weighted_mean
+from .closed import ClosedTerms
 from .draws import LEAST, common_shape
 from .formulas import Functions, graphs, on_arrays
 
@@ -55,6 +56,20 @@ class Weibull(Family):
 
     def logpdf(self, y: Any, *predicted: Any) -> Any:
         return _log_density(graphs(), y, *predicted)
+
+    def closed_form(
+        self, y: np.ndarray, etas: Sequence[np.ndarray], given: Sequence[np.ndarray], *, bends: bool
+    ) -> ClosedTerms:
+        log_scale, log_shape = etas
+        shape, log_y = np.exp(log_shape), np.log(y)
+        power = shape * (log_y - log_scale)
+        grown = np.exp(power)
+        value = log_shape + power - log_y - grown
+        return ClosedTerms(
+            value,
+            [shape * (grown - 1.0), 1.0 + power * (1.0 - grown)],
+            [-(shape**2) * grown, shape * (grown - 1.0 + power * grown), power * (1.0 - grown) - power**2 * grown],
+        )
 
     def log_density(self, y: np.ndarray, **predicted: np.ndarray) -> np.ndarray:
         return on_arrays(_log_density, y, *(predicted[name] for name in self.predicted))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import SpecError
 from ..predictors import Constant
 from .base import Closure, Family, Parameter, Role, Support, default_priors
+from .closed import ClosedTerms
 from .draws import common_shape, expit
 from .formulas import Functions, arrays, graphs, is_count
 from .negative_binomial import NegativeBinomial
@@ -72,6 +73,10 @@ class ZeroInflated(Family):
     def parameters(self) -> tuple[Parameter, ...]:
         return (*self.base.parameters, _ZERO)
 
+    @property
+    def exposures(self) -> Mapping[str, str]:
+        return {} if self.exposure is None else {"log_mu": self.exposure}
+
     def meet(self, y: np.ndarray, weights: np.ndarray) -> ZeroInflated:
         self.base.meet(y, weights)
         return self
@@ -85,6 +90,26 @@ class ZeroInflated(Family):
         inside = is_count(f, y)
         base = self.base.logpdf(f.where(inside, y, 0.0), *predicted[:-1])
         return _inflate(f, y, inside, base, predicted[-1])
+
+    def closed_form(
+        self, y: np.ndarray, etas: Sequence[np.ndarray], given: Sequence[np.ndarray], *, bends: bool
+    ) -> ClosedTerms:
+        *inner, logit = etas
+        base = self.base.closed_form(y, inner, given, bends=bends)
+        assert base is not None  # both bases have one
+        count = len(inner)
+        chance = expit(logit)
+        none, some = -np.logaddexp(0.0, -logit), -np.logaddexp(0.0, logit) + base.value
+        zero = y == 0
+        value = np.where(zero, np.logaddexp(none, some), some)
+        share = np.where(zero, np.exp(some - value), 1.0)  # of the base in this row
+        both = share * (1.0 - share)
+        slopes = [*(share * slope for slope in base.slopes), 1.0 - share - chance]
+        seconds, at = [], iter(base.bends)
+        for i in range(count):
+            seconds += [share * next(at) + both * base.slopes[i] * base.slopes[j] for j in range(i, count)]
+            seconds.append(-both * base.slopes[i])
+        return ClosedTerms(value, slopes, [*seconds, both - chance * (1.0 - chance)])
 
     def log_density(self, y: np.ndarray, **predicted: np.ndarray) -> np.ndarray:
         f = arrays()

@@ -56,8 +56,8 @@ class SoftmaxGate(Gate):
             )
         if self.predictor.shared:
             raise SpecError(
-                "SoftmaxGate.predictor: expected coefficients per expert, got shared=True → equal weights are "
-                "bm.EqualGate()"
+                f"SoftmaxGate.predictor: expected coefficients per expert, got shared={self.predictor.shared!r} → "
+                "equal weights are bm.EqualGate()"
             )
         for name, prior in (("intercept", self.predictor.intercept), ("slopes", self.predictor.slopes_prior)):
             if isinstance(prior, Normal) and prior.loc != 0:
@@ -73,7 +73,7 @@ class SoftmaxGate(Gate):
         spread = 0.0
         if learned:
             scale = DEFAULT_SCALE if slopes is None else slopes
-            units = np.full(width, scale.median / np.sqrt(max(width, 1)))
+            units = scale.median * basis.shares()
             spread = scale.spread
         else:
             factor = np.ones(width) if slopes.standardised else basis.slope_units()

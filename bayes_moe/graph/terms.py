@@ -7,39 +7,18 @@ derivatives, PyTensor derives from that graph. All of it works element by elemen
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
-from pytensor.compile.mode import Mode
 from pytensor.tensor.variable import TensorVariable
 
-PLAIN = Mode(linker="py", optimizer="fast_compile")
-"""Compiles in a fraction of a second and runs through NumPy."""
+from .derivatives import Terms, square
+from .graded import Graded
 
 LogPdf = Callable[..., TensorVariable]
-
-
-@dataclass(frozen=True, eq=False)
-class Terms:
-    """One family's log density at some elements, with its derivatives.
-
-    Parameters
-    ----------
-    value
-        (n, k) log densities.
-    slopes
-        (m, n, k) derivatives in the m linear predictors.
-    bends
-        (m, m, n, k) second derivatives; None where they were not asked for.
-    """
-
-    value: np.ndarray
-    slopes: np.ndarray
-    bends: np.ndarray | None
 
 
 class TermsFunction:
@@ -51,46 +30,46 @@ class TermsFunction:
         The graph function.
     predicted, given
         How many linear predictors and further columns it takes.
-    outputs
-        Number of outputs of y, or None where y is one number.
-    mode
-        How PyTensor compiles.
+    vector
+        Whether y is several numbers a row.
     """
 
-    def __init__(self, logpdf: LogPdf, predicted: int, given: int, outputs: int | None, mode: Mode) -> None:
-        y = pt.tensor("y", dtype="float64", shape=(None, 1) if outputs is None else (None, 1, None))
-        etas = [pt.dmatrix(f"eta_{i}") for i in range(predicted)]
+    def __init__(self, logpdf: LogPdf, predicted: int, given: int, *, vector: bool) -> None:
+        y = pt.tensor("y", dtype="float64", shape=(None, 1, None) if vector else (None, 1))
+        self._etas = [pt.dmatrix(f"eta_{i}") for i in range(predicted)]
         columns = [pt.tensor(f"given_{i}", dtype="float64", shape=(None, 1)) for i in range(given)]
-        value = logpdf(y, *etas, *columns) + sum((0.0 * eta for eta in etas), pt.zeros((1, 1)))
-        slopes = _derivatives(value, etas)
-        bends = [bend for i, slope in enumerate(slopes) for bend in _derivatives(slope, etas[i:])]
-        self.predicted = predicted
-        inputs = [y, *etas, *columns]
-        self._first = pytensor.function(inputs, [value, *slopes], mode=mode, trust_input=True)
-        self._second = pytensor.function(inputs, [value, *slopes, *bends], mode=mode, trust_input=True)
+        value = logpdf(y, *self._etas, *columns) + sum((0.0 * eta for eta in self._etas), pt.zeros((1, 1)))
+        self._slopes = _derivatives(value, self._etas)
+        self._inputs = [y, *self._etas, *columns]
+        self._first = Graded(self._inputs, [value, *self._slopes])
+        self._second: Graded | None = None
 
-    def copy(self) -> TermsFunction:
-        """Return the same functions for another thread."""
+    def hurried(self) -> TermsFunction:
+        """Return the functions for another thread, compiled for many calls."""
         twin = object.__new__(TermsFunction)
-        twin.predicted = self.predicted
-        twin._first, twin._second = self._first.copy(), self._second.copy()
+        twin.__dict__.update(self.__dict__)
+        twin._first, twin._second = self._first.hurried().copy(), None
         return twin
 
     def __call__(
         self, y: np.ndarray, etas: Sequence[np.ndarray], given: Sequence[np.ndarray] = (), *, bends: bool = False
     ) -> Terms:
         """Return the terms at y (n, 1) or (n, 1, outputs), linear predictors (n, k) each and given columns (n, 1)."""
-        count = self.predicted
+        elements = etas[0].size if len(etas) else len(y)
+        value, *slopes = self._first(y, *etas, *given, elements=elements)
+        first = np.stack(slopes) if slopes else np.zeros((0, *value.shape))
         if not bends:
-            value, *slopes = self._first(y, *etas, *given)
-            return Terms(value, np.stack(slopes) if slopes else np.zeros((0, *value.shape)), None)
-        value, *rest = self._second(y, *etas, *given)
-        full = np.empty((count, count, *value.shape))
-        upper = iter(rest[count:])
-        for i in range(count):
-            for j in range(i, count):
-                full[i, j] = full[j, i] = next(upper)
-        return Terms(value, np.stack(rest[:count]) if count else np.zeros((0, *value.shape)), full)
+            return Terms(value, first, None)
+        count = len(self._etas)
+        upper = self._bends()(y, *etas, *given, elements=elements) if count else []
+        return Terms(value, first, square(upper, value.shape, count))
+
+    def _bends(self) -> Graded:
+        """Return the second derivatives, compiled when they are first asked for."""
+        if self._second is None:
+            bends = [bend for i, slope in enumerate(self._slopes) for bend in _derivatives(slope, self._etas[i:])]
+            self._second = Graded(self._inputs, bends)
+        return self._second
 
 
 def _derivatives(value: TensorVariable, etas: Sequence[TensorVariable]) -> list[Any]:
@@ -101,7 +80,6 @@ def _derivatives(value: TensorVariable, etas: Sequence[TensorVariable]) -> list[
 
 
 @lru_cache(maxsize=64)
-def terms_function(family: Any, mode: Mode = PLAIN) -> TermsFunction:
+def terms_function(family: Any, *, vector: bool) -> TermsFunction:
     """Return the compiled terms of a family, compiled once in a process."""
-    outputs = getattr(family, "outputs", None)
-    return TermsFunction(family.logpdf, len(family.predicted), len(family.given), outputs, mode)
+    return TermsFunction(family.logpdf, len(family.predicted), len(family.given), vector=vector)

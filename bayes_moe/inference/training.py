@@ -231,7 +231,12 @@ class _Loop:
         self.first += (1.0 - _FIRST) * (gradient - self.first)
         np.square(gradient, out=gradient)
         self.second += (1.0 - _SECOND) * (gradient - self.second)
-        length = self.step * min(1.0, self.steps / _WARM_UP) * np.sqrt(1.0 - _SECOND**self.steps) / (1.0 - _FIRST**self.steps)
+        length = (
+            self.step
+            * min(1.0, self.steps / _WARM_UP)
+            * np.sqrt(1.0 - _SECOND**self.steps)
+            / (1.0 - _FIRST**self.steps)
+        )
         np.sqrt(self.second, out=gradient)
         gradient += _TINY
         self.point += length * self.first / gradient

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import xarray as xr
 from matplotlib.axes import Axes
 
 from ..errors import InputError, SpecError, nearest
 from ..posterior.fit import Fit
+from ..posterior.mixtures import MixtureDraws, marginal
 from .canvas import INK
 
 POINTS = 300
@@ -34,15 +36,30 @@ class Along:
         (g, p) the rows, in the column order of training.
     title
         What the axis says: the column, and where the others are held.
+    y, y_name
+        (n,) the training target, or the one output of several that is drawn, and its name.
+    output
+        Position of that output, or None where there is one.
     """
 
     column: int
     x: np.ndarray
     table: np.ndarray
     title: str
+    y: np.ndarray
+    y_name: str
+    output: int | None = None
+
+    def own(self, values: xr.DataArray) -> np.ndarray:
+        """Return what a fit predicts of the output that is drawn."""
+        return np.asarray(values if self.output is None else values.isel(output=self.output))
+
+    def mixture(self, whole: MixtureDraws) -> MixtureDraws:
+        """Return the mixture of the output that is drawn."""
+        return whole if self.output is None else marginal(whole, self.output)
 
 
-def along(fit: Fit, column: str | int | None, *, points: int = POINTS) -> Along:
+def along(fit: Fit, column: str | int | None, *, points: int = POINTS, output: str | int | None = None) -> Along:
     """Return evenly spaced rows over the range that a column has in training.
 
     Parameters
@@ -53,11 +70,13 @@ def along(fit: Fit, column: str | int | None, *, points: int = POINTS) -> Along:
         Name or position of the column; None: the first.
     points
         How many rows.
+    output
+        Name or position of the output to draw; None: the first.
 
     Raises
     ------
     InputError
-        If there is no such column, or no column at all.
+        If there is no such column or output, or no column at all.
     """
     place = position(fit, column)
     table, names = np.asarray(fit.data.table.values)[fit.data.weights > 0], fit.data.table.names
@@ -68,7 +87,34 @@ def along(fit: Fit, column: str | int | None, *, points: int = POINTS) -> Along:
     rows = np.tile(middle, (points, 1))
     rows[:, place] = x
     others = [(names[j], middle[j]) for j in range(len(names)) if j != place]
-    return Along(place, x, rows, names[place] + _held(others))
+    at = _output(fit, output)
+    y, name = (fit.data.y, fit.data.y_name) if at is None else (fit.data.y[:, at], fit.data.outputs[at])
+    return Along(place, x, rows, names[place] + _held(others), y, name, at)
+
+
+def _output(fit: Fit, output: str | int | None) -> int | None:
+    names = fit.data.outputs
+    if not names and output is None:
+        return None
+    if output is None:
+        return 0
+    if isinstance(output, str) and output in names:
+        return names.index(output)
+    if isinstance(output, int) and not isinstance(output, bool) and 0 <= output < len(names):
+        return output
+    raise InputError(
+        f"output: expected {f'one of {list(names)}' if names else 'None, since y has one output'}, got {output!r} → "
+        f"{'name one' if names else 'leave it out'}"
+    )
+
+
+def refuse_labels(fit: Fit, plot: str) -> None:
+    """Refuse to draw what labels do not have: means and densities."""
+    check_fit(fit)
+    if fit.data.classes:
+        raise SpecError(
+            f"{plot}: expected a target that is a number, got labels → bm.plots.predictive draws their probabilities"
+        )
 
 
 def position(fit: Fit, column: str | int | None) -> int:
@@ -133,7 +179,7 @@ def scatter(
     crowd = min(1.0, (300.0 / len(rows)) ** 0.35)
     ax.scatter(
         np.asarray(fit.data.table.values)[rows, path.column],
-        fit.data.y[rows],
+        path.y[rows],
         s=size * max(crowd, 0.3) * weights / weights.mean(),
         c=INK if colours is None else colours[rows],
         alpha=opacity * max(crowd, 0.35),
@@ -145,9 +191,9 @@ def scatter(
     )
 
 
-def data_range(fit: Fit) -> tuple[float, float]:
+def data_range(fit: Fit, path: Along) -> tuple[float, float]:
     """Return limits for an axis of y that shows all rows."""
-    y = fit.data.y[fit.data.weights > 0]
+    y = path.y[fit.data.weights > 0]
     room = 0.06 * (y.max() - y.min()) or 1.0
     return float(y.min() - room), float(y.max() + room)
 

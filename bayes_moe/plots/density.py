@@ -10,7 +10,7 @@ from matplotlib.colors import LogNorm
 
 from ..posterior.fit import Fit
 from ..posterior.mixtures import Components, MixtureDraws, log_density, predictive_mean, predictive_variance
-from .along import along, data_range, scatter
+from .along import Along, along, data_range, refuse_labels, scatter
 from .canvas import canvas
 
 _ACROSS, _UP = 200, 200
@@ -19,7 +19,9 @@ _DECADES = 3.0
 _MOST_ROOM = 0.4
 
 
-def density(fit: Fit, *, column: str | int | None = None, ax: Axes | None = None) -> Axes:
+def density(
+    fit: Fit, *, column: str | int | None = None, output: str | int | None = None, ax: Axes | None = None
+) -> Axes:
     """Draw the predictive density p(y | x) over x and y, with the data on top.
 
     The colours are those of the logarithm, over three powers of ten below the highest density, so that tails
@@ -32,6 +34,8 @@ def density(fit: Fit, *, column: str | int | None = None, ax: Axes | None = None
     column
         Name or position of the column along the axis; None: the first. The others are held at their medians, and
         rows far from there are pale.
+    output
+        Name or position of the output to draw, where y has several; None: the first.
     ax
         Axes to draw in; None makes a figure. The colour bar takes some of their room.
 
@@ -39,6 +43,8 @@ def density(fit: Fit, *, column: str | int | None = None, ax: Axes | None = None
     ------
     InputError
         If there is no such column.
+    SpecError
+        If y holds labels.
 
     Examples
     --------
@@ -48,10 +54,11 @@ def density(fit: Fit, *, column: str | int | None = None, ax: Axes | None = None
     >>> bm.plots.density(fit).get_ylabel()
     'y'
     """
-    path = along(fit, column, points=_ACROSS)
+    refuse_labels(fit, "density")
+    path = along(fit, column, points=_ACROSS, output=output)
     ax = canvas(ax)
-    mixture = _thinned(fit.draws.mixture(path.table))
-    y = _heights(fit, mixture)
+    mixture = _thinned(path.mixture(fit.draws.mixture(path.table)))
+    y = _heights(fit, path, mixture)
     values = np.exp(log_density(_repeated(mixture), np.tile(y, _ACROSS))).reshape(_ACROSS, _UP).T
     top = values.max()
     norm = LogNorm(top * 10.0**-_DECADES, top, clip=True)
@@ -60,13 +67,13 @@ def density(fit: Fit, *, column: str | int | None = None, ax: Axes | None = None
     bar.set_label("predictive density, per unit of y")
     rows = len(fit.data.y)
     scatter(fit, ax, path, colours=np.ones((rows, 3)), rims=np.tile((0.0, 0.0, 0.0, 0.8), (rows, 1)), size=9.0)
-    ax.set(xlabel=path.title, ylabel=fit.data.y_name, xlim=(path.x[0], path.x[-1]), ylim=(y[0], y[-1]))
+    ax.set(xlabel=path.title, ylabel=path.y_name, xlim=(path.x[0], path.x[-1]), ylim=(y[0], y[-1]))
     return ax
 
 
-def _heights(fit: Fit, mixture: MixtureDraws) -> np.ndarray:
+def _heights(fit: Fit, path: Along, mixture: MixtureDraws) -> np.ndarray:
     """Return evenly spaced values of y over the data and two predictive standard deviations, within reason."""
-    low, high = data_range(fit)
+    low, high = data_range(fit, path)
     mean, spread = predictive_mean(mixture), np.sqrt(predictive_variance(mixture))
     room = _MOST_ROOM * (high - low)
     low, high = (

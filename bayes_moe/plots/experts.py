@@ -8,14 +8,16 @@ from matplotlib.image import AxesImage
 from matplotlib.path import Path
 
 from ..posterior.fit import Fit
-from .along import along, data_range, scatter
+from .along import along, data_range, refuse_labels, scatter
 from .canvas import canvas, expert_colours, legend, note_labels
 from .lines import draws_along, expert_lines
 
 _DRAWS = 40
 
 
-def experts(fit: Fit, *, column: str | int | None = None, ax: Axes | None = None) -> Axes:
+def experts(
+    fit: Fit, *, column: str | int | None = None, output: str | int | None = None, ax: Axes | None = None
+) -> Axes:
     """Draw each expert's mean with one standard deviation either side, as opaque as its gate probability.
 
     For a posterior, thin lines are the experts of single draws, and the ribbon is one standard deviation of y under
@@ -28,6 +30,8 @@ def experts(fit: Fit, *, column: str | int | None = None, ax: Axes | None = None
     column
         Name or position of the column along the axis; None: the first. The others are held at their medians, and
         rows far from there are pale.
+    output
+        Name or position of the output to draw, where y has several; None: the first.
     ax
         Axes to draw in; None makes a figure.
 
@@ -35,6 +39,8 @@ def experts(fit: Fit, *, column: str | int | None = None, ax: Axes | None = None
     ------
     InputError
         If there is no such column.
+    SpecError
+        If y holds labels.
 
     Examples
     --------
@@ -44,11 +50,12 @@ def experts(fit: Fit, *, column: str | int | None = None, ax: Axes | None = None
     >>> bm.plots.experts(fit).get_ylabel()
     'y'
     """
-    path = along(fit, column)
+    refuse_labels(fit, "experts")
+    path = along(fit, column, output=output)
     ax = canvas(ax)
     scatter(fit, ax, path, size=12.0, label="data")
-    mean, weight = fit.expert_means(path.table).values, fit.gate(path.table).values
-    gates, means, deviations = draws_along(fit, path.table, 500)
+    mean, weight = path.own(fit.expert_means(path.table)), fit.gate(path.table).values
+    gates, means, deviations = draws_along(fit, path, 500)
     spread = np.sqrt((deviations**2).mean(axis=0) + means.var(axis=0))
     for k, colour in enumerate(expert_colours(mean.shape[1])):
         _ribbon(ax, path.x, mean[:, k] - spread[:, k], mean[:, k] + spread[:, k], 0.3 * weight[:, k], colour)
@@ -56,7 +63,7 @@ def experts(fit: Fit, *, column: str | int | None = None, ax: Axes | None = None
     for draw in range(0, len(gates), -(-len(gates) // _DRAWS)) if len(gates) > 1 else ():
         expert_lines(ax, path.x, means[draw], gates[draw], width=0.5, opacity=0.35)
     expert_lines(ax, path.x, mean, weight, width=2.6)
-    ax.set(xlabel=path.title, ylabel=fit.data.y_name, xlim=(path.x[0], path.x[-1]), ylim=data_range(fit))
+    ax.set(xlabel=path.title, ylabel=path.y_name, xlim=(path.x[0], path.x[-1]), ylim=data_range(fit, path))
     legend(ax)
     note_labels(fit, ax)
     return ax

@@ -9,7 +9,7 @@ from matplotlib.collections import LineCollection
 from ..posterior.fit import Fit
 from .along import along
 from .canvas import INK, canvas, expert_colours, legend, note_labels
-from .lines import draws_along
+from .lines import gates_along
 
 _DRAWS = 40
 
@@ -50,7 +50,7 @@ def gate(fit: Fit, *, column: str | int | None = None, ax: Axes | None = None) -
     colours = [tuple(colour) for colour in expert_colours(experts)]
     ax.stackplot(path.x, probability.T, labels=names, colors=colours, alpha=0.85, linewidth=0, zorder=1)
     if not fit.outcome.point and experts > 1:
-        borders = draws_along(fit, path.table, _DRAWS)[0].cumsum(axis=2)[:, :, :-1]
+        borders = gates_along(fit, path, _DRAWS).cumsum(axis=2)[:, :, :-1]
         lines = [np.column_stack([path.x, border]) for draw in borders for border in draw.T]
         ax.add_collection(LineCollection(lines, colors="white", linewidths=0.6, alpha=0.35, zorder=2), autolim=False)
     _name_areas(ax, path.x, probability)

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
 from ..posterior.fit import Fit
+from .along import Along
 from .canvas import expert_colours
 
 
@@ -48,9 +49,17 @@ def expert_lines(
         ax.add_collection(drawn, autolim=False)
 
 
-def draws_along(fit: Fit, table: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def gates_along(fit: Fit, path: Along, most: int) -> np.ndarray:
+    """Return gate probabilities (s, g, K) of at most ``most`` draws, evenly spread."""
+    mixture = fit.draws.mixture(path.table)
+    step = -(-mixture.draws // most)
+    log_gate, _ = mixture.components(slice(0, mixture.rows), slice(0, mixture.draws, step))
+    return np.asarray(np.exp(log_gate))
+
+
+def draws_along(fit: Fit, path: Along, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return gate, experts' means and standard deviations (s, g, K) of at most ``most`` draws, evenly spread."""
-    mixture = fit.draws.mixture(table)
+    mixture = path.mixture(fit.draws.mixture(path.table))
     step = -(-mixture.draws // most)
     log_gate, parameters = mixture.components(slice(0, mixture.rows), slice(0, mixture.draws, step))
     mean = mixture.family.mean(**parameters)

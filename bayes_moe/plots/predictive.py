@@ -11,18 +11,25 @@ from matplotlib.colors import to_rgb
 from ..posterior.fit import Fit
 from .along import along, scatter
 from .canvas import GREY, INK, canvas, legend
+from .classes import draw_classes
 from .lines import expert_lines
 
 _BAND = "#8fa8c2"
 
 
 def predictive(
-    fit: Fit, *, column: str | int | None = None, prob: Sequence[float] = (0.5, 0.9), ax: Axes | None = None
+    fit: Fit,
+    *,
+    column: str | int | None = None,
+    output: str | int | None = None,
+    prob: Sequence[float] = (0.5, 0.9),
+    ax: Axes | None = None,
 ) -> Axes:
-    """Draw the data with predictive bands, the predictive mean and the experts' lines.
+    """Draw the data with predictive bands, the predictive mean and the experts' lines; of labels, probabilities.
 
     Bands are equal-tailed intervals of the averaged predictive distribution. An expert's line is as opaque as its
-    gate probability, so that it is seen only where it counts.
+    gate probability, so that it is seen only where it counts. Where y holds labels, the height of a band is the
+    probability of its label, and every row is a tick of its label's colour at the top.
 
     Parameters
     ----------
@@ -31,6 +38,8 @@ def predictive(
     column
         Name or position of the column along the axis; None: the first. The others are held at their medians, and
         rows far from there are pale.
+    output
+        Name or position of the output to draw, where y has several; None: the first.
     prob
         Probabilities of the bands.
     ax
@@ -49,11 +58,13 @@ def predictive(
     >>> bm.plots.predictive(fit).get_xlabel()
     'x0'
     """
-    path = along(fit, column)
+    path = along(fit, column, output=output)
     ax = canvas(ax)
+    if fit.data.classes:
+        return draw_classes(fit, path, ax)
     levels = sorted(np.atleast_1d(prob).tolist(), reverse=True)
     for order, level in enumerate(levels):
-        low, high = fit.interval(path.table, level).values.T
+        low, high = path.own(fit.interval(path.table, level)).T
         ax.fill_between(
             path.x,
             low,
@@ -64,10 +75,10 @@ def predictive(
             label=f"{100 * level:g} % band",
         )
     scatter(fit, ax, path, label="data")
-    ax.plot(path.x, fit.predict(path.table).values, color=INK, linewidth=1.3, zorder=5, label="mean")
-    expert_lines(ax, path.x, fit.expert_means(path.table).values, fit.gate(path.table).values, width=3.0)
+    ax.plot(path.x, path.own(fit.predict(path.table)), color=INK, linewidth=1.3, zorder=5, label="mean")
+    expert_lines(ax, path.x, path.own(fit.expert_means(path.table)), fit.gate(path.table).values, width=3.0)
     ax.plot([], [], color=GREY, linewidth=3.0, label="experts")
-    ax.set(xlabel=path.title, ylabel=fit.data.y_name, xlim=(path.x[0], path.x[-1]))
+    ax.set(xlabel=path.title, ylabel=path.y_name, xlim=(path.x[0], path.x[-1]))
     legend(ax)
     return ax
 

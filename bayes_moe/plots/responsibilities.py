@@ -14,7 +14,9 @@ SHARED = 0.9
 """A row belongs to one expert when that one is at least this probable, given x and y."""
 
 
-def responsibilities(fit: Fit, *, column: str | int | None = None, ax: Axes | None = None) -> Axes:
+def responsibilities(
+    fit: Fit, *, column: str | int | None = None, output: str | int | None = None, ax: Axes | None = None
+) -> Axes:
     """Draw the rows in colours mixed from the experts' by p(expert | x, y).
 
     Rows in which no expert reaches 0.9 have a dark rim: experts share them.
@@ -26,6 +28,8 @@ def responsibilities(fit: Fit, *, column: str | int | None = None, ax: Axes | No
     column
         Name or position of the column along the axis; None: the first. The experts' lines are drawn only where there
         is no other.
+    output
+        Name or position of the output to draw, where y has several; None: the first.
     ax
         Axes to draw in; None makes a figure.
 
@@ -42,17 +46,17 @@ def responsibilities(fit: Fit, *, column: str | int | None = None, ax: Axes | No
     >>> bm.plots.responsibilities(fit).get_xlabel()
     'x0'
     """
-    path = along(fit, column)
+    path = along(fit, column, output=output)
     ax = canvas(ax)
     table = np.asarray(fit.data.table.values)
-    r = fit.responsibilities(table, fit.data.y).values
+    r = fit.responsibilities().values
     colours = expert_colours(r.shape[1])
     shared = r.max(axis=1) < SHARED
     rims = np.where(shared[:, None], (0.13, 0.13, 0.13, 1.0), (1.0, 1.0, 1.0, 0.0))
     scatter(fit, ax, path, colours=np.clip(r @ colours, 0.0, 1.0), rims=rims, size=34.0, fading=False)
-    if table.shape[1] == 1:
+    if table.shape[1] == 1 and not fit.data.classes:
         expert_lines(
-            ax, path.x, fit.expert_means(path.table).values, fit.gate(path.table).values, width=1.2, opacity=0.6
+            ax, path.x, path.own(fit.expert_means(path.table)), fit.gate(path.table).values, width=1.2, opacity=0.6
         )
     for k, colour in enumerate(colours):
         ax.scatter([], [], s=34.0, color=[tuple(colour)], label=f"expert {k}: {r[:, k] @ fit.data.weights:.0f} rows")
@@ -60,10 +64,12 @@ def responsibilities(fit: Fit, *, column: str | int | None = None, ax: Axes | No
         ax.scatter([], [], s=34.0, color="none", edgecolors=INK, linewidths=0.7, label="shared")
     ax.set(
         xlabel=fit.data.table.names[path.column],
-        ylabel=fit.data.y_name,
+        ylabel=path.y_name,
         xlim=(path.x[0], path.x[-1]),
-        ylim=data_range(fit),
+        ylim=data_range(fit, path),
     )
+    if fit.data.classes:
+        ax.set_yticks(range(len(fit.data.classes)), [str(label) for label in fit.data.classes])
     legend(ax)
     note_labels(fit, ax)
     return ax

@@ -9,13 +9,13 @@ from functools import cached_property
 import numpy as np
 
 from ..binding.bind import Bound
-from ..binding.describe import gate_coefficients, user_coefficients
-from ..binding.parameters import unpack_free
+from ..binding.describe import all_coefficients, user_coefficients
 from ..families import Role
 from ..gates import BoundGate
 from .mixed import WHICH, Mixed, slot
-from .mixtures import MixtureDraws
+from .mixtures import MixtureDraws, allocation, gate_probabilities
 from .relabel import Relabelling, choose_rows, relabel
+from .shared_labels import group_rows, log_shares, training_joint, with_known_labels
 
 _CHUNK = 4_000_000
 _HELD = 8_000_000  # responsibilities that are computed once and kept, 64 MB, instead of once a pass
@@ -48,7 +48,7 @@ class Draws:
     @cached_property
     def coefficients(self) -> np.ndarray:
         """Relabelled coefficients (draws, predictors, P) on the standardised scale."""
-        return permute_rows(all_coefficients(self.bound, self.flat), self.permutations)
+        return permute_rows(all_coefficients(self.bound.parameters, self.flat), self.permutations)
 
     def user(self) -> dict[str, np.ndarray]:
         """Return relabelled parameters in the user's units, (chains, draws, ...)."""
@@ -62,27 +62,31 @@ class Draws:
             out[name] = values.reshape(lead + values.shape[1:])
         return out
 
-    def mixture(self, table: np.ndarray) -> MixtureDraws:
-        """Return the mixture of every draw at rows of the raw table."""
-        return mixture_draws(self.bound, self.coefficients, table)
+    def mixture(self, table: np.ndarray, groups: np.ndarray | None = None) -> MixtureDraws:
+        """Return the mixture of every draw at rows of the raw table.
 
+        ``groups`` (n,) are positions of the rows' groups among those of training, -1 for others: where training knows
+        a group, what it says of its label under every draw stands in place of the gate.
+        """
+        found = mixture_draws(self.bound, self.coefficients, table)
+        if groups is None or not np.any(groups >= 0):
+            return found
+        known, joint = self.group_joint(groups)
+        return with_known_labels(found, groups, known, log_shares(joint))
 
-def all_coefficients(bound: Bound, q: np.ndarray) -> np.ndarray:
-    """Return coefficients (draws, predictors, P) from unconstrained vectors (draws, size), all draws at once."""
-    parameters = bound.parameters
-    flat = np.zeros((len(q), parameters.rows * parameters.width))
-    targets, sources, factors = parameters.links
-    if parameters.copied:
-        flat[:, targets] = q[:, sources]
-    else:
-        for target, source, factor in zip(targets, sources, factors, strict=True):
-            flat[:, target] += factor * q[:, source]
-    out = flat.reshape(len(q), parameters.rows, parameters.width)
-    gate = parameters.gate
-    if gate.free:
-        values = {free.name: unpack_free(free, q[:, parameters.slices[free.value_name]]) for free in gate.free}
-        out[:, : parameters.gate_rows, parameters.gate_positions] = gate_coefficients(gate, values)
-    return out
+    def group_joint(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return positions (G,) of those wanted groups that have rows that count, and `group_joint` of them."""
+        rows = group_rows(self.bound, wanted)
+        table = np.asarray(self.bound.data.table.values)[rows]
+        return training_joint(self.bound, mixture_draws(self.bound, self.coefficients, table), wanted)
+
+    def training_responsibilities(self) -> np.ndarray:
+        """Return p(expert | all training data) of the training rows (n, K), averaged over draws."""
+        data = self.bound.data
+        table = np.asarray(data.table.values)
+        if data.groups is None:
+            return allocation(self.mixture(table), data.y)
+        return gate_probabilities(self.mixture(table, data.groups.codes))
 
 
 def permute_rows(coefficients: np.ndarray, permutations: np.ndarray) -> np.ndarray:
@@ -98,13 +102,12 @@ def mixture_draws(bound: Bound, coefficients: np.ndarray, table: np.ndarray) -> 
     parameters, scaling = bound.parameters, bound.design.scaling
     design = bound.design.matrix(table)
     added, given = bound.extras.added(table), bound.extras.arguments(table)
-    families = [
-        group.family.standardised(-scaling.y_center / scaling.y_scale, 1.0 / scaling.y_scale) for group in bound.groups
-    ]
+    center, scale = np.asarray(scaling.y_center), np.asarray(scaling.y_scale)
+    families = [group.family.standardised(-center / scale, 1.0 / scale) for group in bound.groups]
     which = np.empty(parameters.experts)
     for position, group in enumerate(bound.groups):
         which[group.experts] = position
-    alone = families[0] if len(families) == 1 else None
+    alone = families[0] if len(families) == 1 and families[0].predicted else None
 
     def components(rows: slice, draws: slice) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
         eta = design[rows] @ coefficients[draws].transpose(0, 2, 1)
@@ -118,7 +121,14 @@ def mixture_draws(bound: Bound, coefficients: np.ndarray, table: np.ndarray) -> 
         values[WHICH] = which[None, None, :]
         return log_gate, values | {slot(i): predicted for i, predicted in enumerate(slots)}
 
-    return MixtureDraws(len(design), len(coefficients), parameters.experts, components, alone or Mixed(families))
+    return MixtureDraws(
+        len(design),
+        len(coefficients),
+        parameters.experts,
+        components,
+        alone or Mixed(families),
+        outputs=len(bound.data.outputs) or None,
+    )
 
 
 def _log_gate(gate: BoundGate, eta: np.ndarray) -> np.ndarray:
@@ -133,13 +143,13 @@ def _in_units(bound: Bound, eta: np.ndarray) -> list[np.ndarray]:
     slots = max(len(group.rows) for group in bound.groups)
     out = [np.zeros((*eta.shape[:2], parameters.experts)) for _ in range(slots)]
     for group in bound.groups:
-        roles = [parameter.role for parameter in group.family.parameters for _ in parameter.columns]
-        for into, rows, role in zip(out, group.rows, roles, strict=False):
+        units = [(p.role, *scaling.unit(output)) for p in group.family.parameters for output in p.units]
+        for into, rows, (role, center, scale) in zip(out, group.rows, units, strict=False):
             predicted = eta[:, :, rows]
             if role is Role.LOCATION:
-                predicted = scaling.y_center + scaling.y_scale * predicted
+                predicted = center + scale * predicted
             elif role is Role.LOG_SCALE:
-                predicted = predicted + np.log(scaling.y_scale)
+                predicted = predicted + np.log(scale)
             into[:, :, group.experts] = predicted
     return out
 
@@ -176,8 +186,13 @@ def label_draws(bound: Bound, q: np.ndarray, mode: np.ndarray | None) -> Labels:
     if experts == 1 or len(q) == 1:
         return Labels(permutations, 1.0, 0.0, ambiguous=False)
     pivot = bound.density.responsibilities(q[0] if mode is None else mode)
-    rows, weights = choose_rows(pivot, weights=bound.density.weights, limit=_LABEL_ROWS)
-    coefficients = all_coefficients(bound, q)
+    members = bound.members
+    if members is None:
+        rows, weights = choose_rows(pivot, weights=bound.density.weights, limit=_LABEL_ROWS)
+    else:
+        groups, weights = choose_rows(pivot[members.starts], weights=members.counts, limit=_LABEL_ROWS)
+        rows = members.starts[groups]
+    coefficients = all_coefficients(bound.parameters, q)
     agreement, ambiguity, ambiguous = 1.0, 0.0, False
     for _, positions in bound.model.blocks:
         if len(positions) > 1:
@@ -197,18 +212,13 @@ def _label_block(
     positions: np.ndarray,
 ) -> Relabelling:
     """Relabel one block of equal experts by the responsibilities within it."""
-    chosen = bound.counted[rows]
-    table, y = np.asarray(bound.data.table.values)[chosen], bound.data.y[chosen]
     inside = pivot[:, positions]
     share = inside.sum(axis=1)
-    mixture = mixture_draws(bound, coefficients, table)
     step = max(1, _CHUNK // max(1, len(rows) * bound.parameters.experts))
 
     def chunks() -> Iterator[np.ndarray]:
         for start in range(0, len(coefficients), step):
-            stop = min(start + step, len(coefficients))
-            log_gate, values = mixture.components(slice(0, len(rows)), slice(start, stop))
-            joint = (log_gate + mixture.family.log_density(y[:, None], **values))[:, :, positions]
+            joint = _log_joint(bound, coefficients[start : start + step], rows)[:, :, positions]
             joint = np.exp(joint - joint.max(axis=2, keepdims=True))
             yield joint / joint.sum(axis=2, keepdims=True)
 
@@ -216,3 +226,15 @@ def _label_block(
     conditional = np.divide(inside, share[:, None], out=uniform, where=share[:, None] > 1e-12)
     small = len(coefficients) * inside.size <= _HELD
     return relabel(np.concatenate(list(chunks())) if small else chunks, conditional, weights=weights * share)
+
+
+def _log_joint(bound: Bound, coefficients: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return log gate plus log density (draws, rows, K) of rows that count, or of the groups that begin there."""
+    chosen = bound.counted[rows]
+    table = np.asarray(bound.data.table.values)
+    if bound.data.groups is not None:
+        wanted = bound.data.groups.codes[chosen]
+        return training_joint(bound, mixture_draws(bound, coefficients, table[group_rows(bound, wanted)]), wanted)[1]
+    mixture = mixture_draws(bound, coefficients, table[chosen])
+    log_gate, values = mixture.components(slice(0, len(rows)), slice(0, len(coefficients)))
+    return np.asarray(log_gate + mixture.family.log_density(bound.data.y[chosen, None], **values))

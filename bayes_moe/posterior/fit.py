@@ -13,11 +13,12 @@ import xarray as xr
 from ..binding.bind import Bound
 from ..data import Data
 from ..errors import NotFittedError
+from ..families import Support
 from ..inference.outcome import Outcome
-from ..inference.settings import Seed, generator, settle_seed
+from ..inference.settings import Seed
 from ..mixture import MixtureOfExperts
-from ..newdata import read_new, read_target
-from . import mixtures, quantiles, sampling, scores, tables
+from ..newdata import read_rows, read_target
+from . import mixtures, predictions, scores, tables
 from .draws import Draws, Labels
 from .mixtures import MixtureDraws
 from .saving import save
@@ -30,6 +31,10 @@ class Fit:
 
     Predictions average densities, distribution functions and first two moments over the draws; a point fit
     has one. ``X`` is what training took: frames are matched by column name. Results are ``xarray.DataArray``.
+
+    Where training had ``groups``, predictions take them too: in rows of a group that training knows, what it says of
+    the group's label under every draw stands in place of the gate; other rows, and all without ``groups=``, have the
+    gate. Rows are predicted one by one, also where several belong to one new group.
 
     Parameters
     ----------
@@ -94,7 +99,8 @@ class Fit:
     def bic(self) -> float:
         """Bayesian information criterion ``-2 log likelihood + d log n`` (Schwarz 1978); smaller is better.
 
-        d counts coefficients of experts and gate, not the gate's scale; n is the sum of weights.
+        d counts coefficients of experts and gate, not the gate's scale; n is the sum of weights: rows, not groups of
+        rows, as in flexmix.
         """
         likelihood = self.bound.density.log_likelihood(self._mode_only("bic"))
         rows = float(self.data.weights.sum())
@@ -124,61 +130,87 @@ class Fit:
 
     # -- predictions -------------------------------------------------------------------------------------------
 
-    def predict(self, X: Any, *, gate_X: Any = None, hard: bool = False) -> xr.DataArray:
-        """Return the predictive mean (obs,), or with ``hard=True`` the mean of the most probable expert."""
-        mixture = self._mixture(X, gate_X)
-        return _rows(mixtures.hard_mean(mixture) if hard else mixtures.predictive_mean(mixture), "mean")
+    def predict(self, X: Any, *, gate_X: Any = None, groups: Any = None, hard: bool = False) -> xr.DataArray:
+        """Return the predictive mean (obs,) or (obs, output); of labels, the most probable one.
 
-    def variance(self, X: Any, *, gate_X: Any = None) -> xr.DataArray:
-        """Return the predictive variance (obs,): within experts, between experts, between draws."""
-        return _rows(mixtures.predictive_variance(self._mixture(X, gate_X)), "variance")
+        With ``hard=True`` the most probable expert's alone.
+        """
+        return predictions.mean(self._mixture(X, gate_X, groups), self.data, hard=hard)
 
-    def quantile(self, X: Any, q: float | Sequence[float], *, gate_X: Any = None) -> xr.DataArray:
-        """Return quantiles (obs, quantile) of the averaged distribution; (obs,) for a single level."""
-        values = quantiles.quantile(self._mixture(X, gate_X), np.atleast_1d(q))
-        if np.ndim(q) == 0:
-            return _rows(values[:, 0], "quantile")
-        return xr.DataArray(values, dims=("obs", "quantile"), coords={"quantile": np.asarray(q, dtype=float)})
+    def predict_proba(self, X: Any, *, gate_X: Any = None, groups: Any = None, hard: bool = False) -> xr.DataArray:
+        """Return the probability of every label (obs, class), or with ``hard=True`` the most probable expert's."""
+        return predictions.probabilities(self._mixture(X, gate_X, groups), self.data, hard=hard)
 
-    def interval(self, X: Any, prob: float = 0.9, *, gate_X: Any = None) -> xr.DataArray:
-        """Return the equal-tailed predictive interval (obs, bound) that holds ``prob``."""
-        values = quantiles.interval(self._mixture(X, gate_X), prob)
-        return xr.DataArray(values, dims=("obs", "bound"), coords={"bound": ["lower", "upper"]}, attrs={"prob": prob})
+    def variance(self, X: Any, *, gate_X: Any = None, groups: Any = None) -> xr.DataArray:
+        """Return the predictive variance (obs,) or (obs, output): within experts, between experts, between draws."""
+        return predictions.variance(self._mixture(X, gate_X, groups), self.data, self._support)
 
-    def log_density(self, X: Any, y: Any, *, gate_X: Any = None) -> xr.DataArray:
+    def quantile(self, X: Any, q: float | Sequence[float], *, gate_X: Any = None, groups: Any = None) -> xr.DataArray:
+        """Return quantiles (obs, quantile) of the averaged distribution; (obs,) for a single level.
+
+        Of several outputs, each by itself: (obs, output, quantile).
+        """
+        return predictions.quantile(self._mixture(X, gate_X, groups), self.data, self._support, q)
+
+    def interval(self, X: Any, prob: float = 0.9, *, gate_X: Any = None, groups: Any = None) -> xr.DataArray:
+        """Return the equal-tailed predictive interval (obs, bound) that holds ``prob``, of each output by itself."""
+        return predictions.interval(self._mixture(X, gate_X, groups), self.data, self._support, prob)
+
+    def log_density(self, X: Any, y: Any, *, gate_X: Any = None, groups: Any = None) -> xr.DataArray:
         """Return the log of the averaged density at y (obs,), in nats per unit of y."""
-        mixture = self._mixture(X, gate_X)
-        return _rows(mixtures.log_density(mixture, read_target(y, mixture.rows)), "log_density")
+        mixture = self._mixture(X, gate_X, groups)
+        return _rows(mixtures.log_density(mixture, self._target(y, mixture)), "log_density")
 
-    def cdf(self, X: Any, y: Any, *, gate_X: Any = None) -> xr.DataArray:
-        """Return the averaged P(Y <= y) (obs,)."""
-        mixture = self._mixture(X, gate_X)
-        return _rows(mixtures.cdf(mixture, read_target(y, mixture.rows)), "cdf")
+    def cdf(self, X: Any, y: Any, *, gate_X: Any = None, groups: Any = None) -> xr.DataArray:
+        """Return the averaged P(Y <= y) (obs,), of each output by itself (obs, output)."""
+        mixture = self._mixture(X, gate_X, groups)
+        return predictions.cdf(mixture, self.data, self._support, self._target(y, mixture))
 
-    def sample(self, X: Any, draws: int | None = None, seed: Seed = None, *, gate_X: Any = None) -> xr.DataArray:
+    def sample(
+        self, X: Any, draws: int | None = None, seed: Seed = None, *, gate_X: Any = None, groups: Any = None
+    ) -> xr.DataArray:
         """Return posterior predictive draws (sample, obs); by default one per posterior draw, 1000 for a point fit."""
         tables.check_sample(draws, seed)
-        mixture = self._mixture(X, gate_X)
-        size = draws if draws is not None else (1000 if mixture.draws == 1 else mixture.draws)
-        values = sampling.sample(mixture, size, generator(settle_seed(seed), 9))
-        return xr.DataArray(values, dims=("sample", "obs"), name="y")
+        return predictions.sample(self._mixture(X, gate_X, groups), self.data, draws, seed)
 
-    def gate(self, X: Any, *, gate_X: Any = None) -> xr.DataArray:
+    def gate(self, X: Any, *, gate_X: Any = None, groups: Any = None) -> xr.DataArray:
         """Return gate probabilities (obs, expert)."""
-        return _by_expert(mixtures.gate_probabilities(self._mixture(X, gate_X)), "gate")
+        return _by_expert(mixtures.gate_probabilities(self._mixture(X, gate_X, groups)), "gate")
 
-    def expert_means(self, X: Any, *, gate_X: Any = None) -> xr.DataArray:
-        """Return the experts' means (obs, expert)."""
-        return _by_expert(mixtures.expert_means(self._mixture(X, gate_X)), "expert_mean")
+    def expert_means(self, X: Any, *, gate_X: Any = None, groups: Any = None) -> xr.DataArray:
+        """Return the experts' means (obs, expert) or (obs, output, expert)."""
+        return predictions.expert_means(self._mixture(X, gate_X, groups), self.data, self._support)
 
-    def responsibilities(self, X: Any, y: Any, *, gate_X: Any = None) -> xr.DataArray:
-        """Return p(expert | x, y) (obs, expert): ``E[g_k f_k] / Σ_j E[g_j f_j]``."""
-        mixture = self._mixture(X, gate_X)
-        return _by_expert(mixtures.responsibilities(mixture, read_target(y, mixture.rows)), "responsibility")
+    def responsibilities(self, X: Any = None, y: Any = None, *, gate_X: Any = None, groups: Any = None) -> xr.DataArray:
+        """Return p(expert | x, y) (obs, expert) of new rows: ``E[g_k f_k] / Σ_j E[g_j f_j]``.
 
-    def _mixture(self, X: Any, gate_X: Any) -> MixtureDraws:
-        table = read_new(X, self.data.table, gate_X=gate_X, gate_columns=self.data.gate_columns)
-        return self.draws.mixture(table)
+        Without arguments: those of the training rows, whose y the draws have seen: the mean of ``g_k f_k / Σ_j g_j
+        f_j``, the same for all rows of a group.
+        """
+        if X is None and y is None:
+            return _by_expert(self.draws.training_responsibilities(), "responsibility")
+        mixture = self._mixture(X, gate_X, groups)
+        return _by_expert(mixtures.responsibilities(mixture, self._target(y, mixture)), "responsibility")
+
+    def _mixture(self, X: Any, gate_X: Any, groups: Any) -> MixtureDraws:
+        data = self.data
+        table, codes = read_rows(
+            X,
+            data.table,
+            gate_X=gate_X,
+            gate_columns=data.gate_columns,
+            groups=groups,
+            known=data.groups,
+            formula=data.formula,
+        )
+        return self.draws.mixture(table, codes)
+
+    def _target(self, y: Any, mixture: MixtureDraws) -> np.ndarray:
+        return read_target(y, mixture.rows, self.data.classes, self.data.outputs)
+
+    @property
+    def _support(self) -> Support:
+        return self.model.experts[0].family.support
 
     # -- tables ------------------------------------------------------------------------------------------------
 
@@ -196,6 +228,8 @@ class Fit:
 
     def loo(self) -> Any:
         """Return PSIS leave-one-out cross-validation on the marginal log density (ArviZ's ELPDData).
+
+        Rows of a group are left out together.
 
         Raises
         ------

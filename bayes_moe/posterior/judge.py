@@ -13,7 +13,8 @@ from ..inference.outcome import Outcome, Status
 from ..screening import weak_data
 from .diagnose import Severity, sampling_verdict, severity
 from .draws import Draws, Labels
-from .mixtures import gate_probabilities, pieces
+from .labelled import probabilities_by_draw
+from .mixtures import MixtureDraws, gate_probabilities, marginal, pieces
 from .status import FitStatus
 
 _GRID = 10
@@ -63,12 +64,12 @@ def label_free(bound: Bound, draws: Draws, outcome: Outcome) -> xr.Dataset:
     chains, count = draws.q.shape[:2]
     table = np.asarray(bound.data.table.values)
     y = bound.data.y
-    grid = np.unique(np.argsort(y, kind="stable")[np.linspace(0, len(y) - 1, _GRID).astype(int)])
-    mean, spread = _moments(draws, table[grid])
+    first = y if y.ndim == 1 else y[:, 0]
+    grid = np.unique(np.argsort(first, kind="stable")[np.linspace(0, len(y) - 1, _GRID).astype(int)])
     sizes = _sizes(draws, table[:: max(1, len(table) // _SIZE_ROWS)])
     values: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
-        "predictive_mean": (("chain", "draw", "row"), mean.reshape(chains, count, -1)),
-        "predictive_sd": (("chain", "draw", "row"), spread.reshape(chains, count, -1)),
+        name: (("chain", "draw", "row"), found.reshape(chains, count, -1))
+        for name, found in _predictive(draws, table[grid]).items()
     }
     if draws.permutations.shape[1] > 1:
         values["sorted_size"] = (("chain", "draw", "rank"), sizes.reshape(chains, count, -1))
@@ -77,8 +78,20 @@ def label_free(bound: Bound, draws: Draws, outcome: Outcome) -> xr.Dataset:
     return xr.Dataset(values)
 
 
-def _moments(draws: Draws, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    mixture = draws.mixture(table)
+def _predictive(draws: Draws, table: np.ndarray) -> dict[str, np.ndarray]:
+    """Return, by draw, means and standard deviations at some rows, or the probabilities of the labels there."""
+    mixture, data = draws.mixture(table), draws.bound.data
+    if data.classes:
+        return {"predictive_probability": probabilities_by_draw(mixture, len(data.classes))}
+    each = [marginal(mixture, output) for output in range(len(data.outputs))] or [mixture]
+    moments = [_moments(one) for one in each]
+    return {
+        "predictive_mean": np.concatenate([mean for mean, _ in moments], axis=1),
+        "predictive_sd": np.concatenate([spread for _, spread in moments], axis=1),
+    }
+
+
+def _moments(mixture: MixtureDraws) -> tuple[np.ndarray, np.ndarray]:
     mean, square = (np.empty((mixture.draws, mixture.rows)) for _ in range(2))
     for piece in pieces(mixture):
         gate = np.exp(piece.log_gate)
@@ -99,9 +112,12 @@ def _sizes(draws: Draws, table: np.ndarray) -> np.ndarray:
 
 
 def _fixed(posterior: xr.Dataset) -> Iterator[str]:
-    """Yield variables that hold structural zeros: slopes of columns that an expert does not use, and K = 1 gates."""
+    """Yield variables that hold structural zeros or nothing: of columns and parameters that an expert does not use.
+
+    So does the gate of one expert.
+    """
     for name, values in posterior.items():
-        if bool(((values == 0).all(("chain", "draw"))).any()):
+        if bool((((values == 0) | values.isnull()).all(("chain", "draw"))).any()):
             yield str(name)
 
 
@@ -148,7 +164,8 @@ def _about_training(outcome: Outcome) -> str:
         return f"All rows trained for {facts['epochs']} epochs; gradient norm {facts['gradient_norm']:.2g}."
     return (
         f"The log density of {facts['held_out_rows']} held-out rows was highest, "
-        f"{facts['held_out_log_density']:.4f} each, after epoch {facts['best_epoch']}; gradient norm {facts['gradient_norm']:.2g}."
+        f"{facts['held_out_log_density']:.4f} each, after epoch {facts['best_epoch']}; gradient "
+        f"norm {facts['gradient_norm']:.2g}."
     )
 
 

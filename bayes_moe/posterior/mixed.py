@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..families import Family
+from ..families import Family, Support
 
 WHICH = "which"
 """The parameter that holds, for every element, the position of its family."""
@@ -29,10 +29,12 @@ class Mixed:
     ----------
     families
         The families that ``which`` counts.
+    output
+        The one output of several that the functions are about, or None for all together.
     """
 
-    def __init__(self, families: Sequence[Family]) -> None:
-        self.families = tuple(families)
+    def __init__(self, families: Sequence[Family], output: int | None = None) -> None:
+        self.families, self.output = tuple(families), output
 
     def mean(self, **predicted: NDArray[Any]) -> NDArray[np.float64]:
         """Return the mean of every element."""
@@ -46,6 +48,14 @@ class Mixed:
         """Return P(Y <= y) of every element."""
         return self._each(lambda family, at, own: family.cdf(at, **own), y, predicted)
 
+    def probabilities(self, **predicted: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the probability of every label, on a last axis."""
+        return self._each(lambda family, _, own: family.probabilities(**own), None, predicted)
+
+    def marginal(self, output: int) -> Mixed:
+        """Return the density of one output."""
+        return Mixed(self.families, output)
+
     def log_density(self, y: NDArray[Any], **predicted: NDArray[Any]) -> NDArray[np.float64]:
         """Return the log density of every element."""
         return self._each(lambda family, at, own: family.log_density(at, **own), y, predicted)
@@ -53,26 +63,34 @@ class Mixed:
     def draw(self, rng: np.random.Generator, **predicted: NDArray[Any]) -> NDArray[np.float64]:
         """Return one draw for every element."""
         return self._each(
-            lambda family, at, own: np.broadcast_to(family.draw(rng, **own), np.shape(at)), None, predicted
+            # a family without parameters takes the number of its draws from the positions
+            lambda family, at, own: family.draw(rng, **(own or {WHICH: at})),
+            None,
+            predicted,
         )
 
     def _each(
         self,
-        function: Callable[[Family, Any, dict[str, NDArray[Any]]], Any],
+        function: Callable[[Any, Any, dict[str, NDArray[Any]]], Any],
         y: NDArray[Any] | None,
         parameters: dict[str, NDArray[Any]],
     ) -> NDArray[np.float64]:
         which = parameters[WHICH]
         arrays = {name: array for name, array in parameters.items() if name != WHICH}
-        seen = () if y is None else np.shape(y)
+        vector = y is not None and self.output is None and self.families[0].support is Support.VECTOR
+        seen = () if y is None else np.shape(y)[:-1] if vector else np.shape(y)
         shape = np.broadcast_shapes(which.shape, *(np.shape(a) for a in arrays.values()), seen)
         which = np.broadcast_to(which, shape)
         whole = {name: np.broadcast_to(array, shape) for name, array in arrays.items()}
-        at = np.zeros(shape) if y is None else np.broadcast_to(y, shape)
-        out = np.empty(shape)
+        at = np.zeros(shape) if y is None else np.broadcast_to(y, (*shape, *np.shape(y)[-1:]) if vector else shape)
+        out: NDArray[np.float64] | None = None
         for position, family in enumerate(self.families):
             mine = which == position
             own = {name: whole[slot(i)][mine] for i, name in enumerate(family.predicted)}
             own |= {name: whole[name][mine] for name in family.given}
-            out[mine] = function(family, at[mine], own)
-        return out
+            one = family if self.output is None else family.marginal(self.output)
+            values = np.asarray(function(one, at[mine], own))
+            if out is None:  # values of several outputs have one axis more
+                out = np.empty((*shape, *values.shape[1:]))
+            out[mine] = values
+        return np.empty(shape) if out is None else out

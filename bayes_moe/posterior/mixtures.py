@@ -12,7 +12,7 @@ Quantiles are in `bayes_moe.posterior.quantiles`, samples in `bayes_moe.posterio
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any, NamedTuple, Protocol
 
@@ -75,6 +75,9 @@ class MixtureDraws:
         for experts of different families, told apart by a parameter of their own.
     chunk_elements
         The most elements s·r·K asked of `components` at once, unless K alone is more.
+    outputs
+        Number of outputs where y is several numbers a row: then ``mean`` and the like have them on a last axis, and
+        only what is about the whole row is asked of this mixture; `marginal` is that of one output.
 
     Examples
     --------
@@ -101,11 +104,18 @@ class MixtureDraws:
     components: Callable[[slice, slice], Components]
     family: ExpertFamily
     chunk_elements: int = 2_000_000
+    outputs: int | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("rows", 0), ("draws", 1), ("experts", 1), ("chunk_elements", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name}: expected at least {least}, got {getattr(self, name)}")
+
+
+def marginal(m: MixtureDraws, output: int) -> MixtureDraws:
+    """Return the mixture of one output among several."""
+    family: Any = m.family
+    return replace(m, family=family.marginal(output), outputs=None)
 
 
 class Piece(NamedTuple):
@@ -185,11 +195,12 @@ def _over_experts(values: Floats) -> Floats:
 
 
 def outcomes(m: MixtureDraws, y: ArrayLike) -> Floats:
-    """Return y as a float array of shape (n,), or raise `InputError`."""
+    """Return y as a float array of shape (n,) or (n, outputs), or raise `InputError`."""
     array = np.asarray(y, dtype=np.float64)
-    if array.shape != (m.rows,):
+    expected = (m.rows,) if m.outputs is None else (m.rows, m.outputs)
+    if array.shape != expected:
         raise InputError(
-            f"y: expected shape ({m.rows},), one value per row of X, got {array.shape} → pass as many values as rows"
+            f"y: expected shape {expected}, one value per row of X, got {array.shape} → pass as many values as rows"
         )
     return array
 
@@ -306,6 +317,21 @@ def cdf(m: MixtureDraws, y: ArrayLike) -> Floats:
         below = m.family.cdf(values[piece.rows, None], **piece.parameters)
         total[piece.rows] += gated(np.exp(piece.log_gate), below).sum(axis=0).sum(axis=-1)
     return np.minimum(total / m.draws, 1.0)
+
+
+@np.errstate(all="ignore")
+def allocation(m: MixtureDraws, y: ArrayLike) -> Floats:
+    """Return the probability that expert k made y_i of the training rows (n, K): E[g_k f_k / Σ_j g_j f_j] over draws.
+
+    The draws have seen these y already, so that responsibilities are averaged as they are; `responsibilities` is for
+    rows they have not seen. Where y_i has no density under any expert, gates stand in.
+    """
+    values, total = outcomes(m, y), np.zeros((m.rows, m.experts))
+    for piece in pieces(m):
+        joint = _log_joint(m, piece, values)
+        shares = np.exp(joint - _over_experts(joint)[..., None])
+        total[piece.rows] += np.where(np.isnan(shares), np.exp(piece.log_gate), shares).sum(axis=0)
+    return total / m.draws
 
 
 @np.errstate(all="ignore")

@@ -19,11 +19,15 @@ import numpy as np
 import xarray as xr
 
 from ..binding.bind import Bound
+from ..categories import Encoding
 from ..container.sealed import read_file, write_file
 from ..data import Data
-from ..errors import Notice, SaveFileError
+from ..errors import InputError, Notice, SaveFileError
+from ..formula import Formula
+from ..groups import Groups
 from ..inference.outcome import Optimum, Outcome, Status
 from ..mixture import MixtureOfExperts
+from ..raw_columns import RawColumn
 from ..records import Arrays, Schema, parse_json, record, write_json
 from ..scaling import Scaling
 from ..specification import SPECIFICATIONS, Engine
@@ -87,7 +91,22 @@ class SavedFit:
     versions: Mapping[str, str]
 
 
-_RECORDS = (SavedFit, Data, Table, Scaling, Notice, Outcome, Optimum, Status, Labels, FitStatus)
+_RECORDS = (
+    SavedFit,
+    Data,
+    Table,
+    Encoding,
+    Groups,
+    Formula,
+    RawColumn,
+    Scaling,
+    Notice,
+    Outcome,
+    Optimum,
+    Status,
+    Labels,
+    FitStatus,
+)
 SCHEMA = Schema({**SPECIFICATIONS, **{kind.__name__: record(kind) for kind in _RECORDS}})
 
 
@@ -183,13 +202,22 @@ def check(saved: SavedFit) -> None:
         Naming the array.
     """
     data, outcome, labels = saved.data, saved.outcome, saved.labels
-    rows, columns = data.y.size, len(data.table.names)
-    _shaped("data.y", data.y, (rows,))
+    rows, columns = len(data.y), len(data.table.names)
+    _shaped("data.y", data.y, (rows, len(data.outputs)) if data.outputs else (rows,))
     _shaped("data.table.values", data.table.values, (rows, columns))
     _shaped("data.weights", data.weights, (rows,))
     _shaped("data.rows", data.rows, (rows,))
     if len(set(data.table.names)) < columns or not {*data.gate_columns, *data.dropped} <= {*data.table.names}:
         raise SaveFileError("data.table.names: expected distinct names with those of gate and constant columns")
+    if data.groups is not None:
+        _shaped("data.groups.codes", data.groups.codes, (rows,))
+        if not np.array_equal(np.unique(data.groups.codes), np.arange(len(data.groups.labels))):
+            raise SaveFileError("data.groups.codes: expected positions of the labels, each at least once")
+    if data.formula is not None:
+        _check_formula(data.formula, data.table.names)
+    encoded = [name for encoding in data.table.encodings for name in encoding.names]
+    if len(set(encoded)) < len(encoded) or not {*encoded} <= {*data.table.names}:
+        raise SaveFileError("data.table.encodings: expected the names of columns of the table, each once")
     if len(data.scaling.x_center) != columns:
         raise SaveFileError(f"data.scaling: expected {columns} columns, got {len(data.scaling.x_center)}")
     if outcome.draws.ndim != 3:
@@ -200,14 +228,18 @@ def check(saved: SavedFit) -> None:
         _shaped("outcome.mode", outcome.mode, (size,))
     for i, optimum in enumerate(outcome.optima):
         _shaped(f"outcome.optima.{i}.q", optimum.q, (size,))
-    if (outcome.features is None) != (saved.model.features is None):
-        raise SaveFileError("outcome.features: expected the weights of the model's network, where there is one")
-    if outcome.features is not None:
-        _shaped("outcome.features", outcome.features, (outcome.features.size,))
+    _check_network(saved.model, outcome.features)
     experts = len(saved.model.experts)
     _shaped("labels.permutations", labels.permutations, (chains * draws, experts))
     if not (np.sort(labels.permutations, axis=1) == np.arange(experts)).all():
         raise SaveFileError(f"labels.permutations: expected permutations of {experts} experts, got other numbers")
+
+
+def _check_network(model: MixtureOfExperts, weights: np.ndarray | None) -> None:
+    if (weights is None) != (model.features is None):
+        raise SaveFileError("outcome.features: expected the weights of the model's network, where there is one")
+    if weights is not None:
+        _shaped("outcome.features", weights, (weights.size,))
 
 
 def check_draws(bound: Bound, outcome: Outcome, labels: Labels, idata: xr.DataTree) -> None:
@@ -226,9 +258,23 @@ def check_draws(bound: Bound, outcome: Outcome, labels: Labels, idata: xr.DataTr
         if name not in posterior:
             raise SaveFileError(f"idata['posterior']: expected a variable {name!r}, got none")
         found = posterior[name].values
-        close = 1e-9 * np.abs(values).max(initial=0.0)  # rounding may differ between machines
-        if found.shape != values.shape or not np.allclose(found, values, rtol=1e-6, atol=close):
+        close = 1e-9 * np.nanmax(np.abs(values), initial=0.0)  # rounding may differ between machines
+        if found.shape != values.shape or not np.allclose(found, values, rtol=1e-6, atol=close, equal_nan=True):
             raise SaveFileError(f"idata['posterior'][{name!r}]: expected what the draws say, got other numbers")
+
+
+def _check_formula(formula: Formula, names: tuple[str, ...]) -> None:
+    """Refuse a formula whose raw columns do not give the columns of the table."""
+    for column in formula.columns:
+        _shaped(f"data.formula.columns.{column.name}", column.values, formula.columns[0].values.shape[:1])
+        if column.levels is not None and not np.isin(column.values, np.arange(len(column.levels))).all():
+            raise SaveFileError(f"data.formula.columns.{column.name}: expected positions of levels, got other numbers")
+    try:
+        own, gate = formula.names
+    except InputError as error:
+        raise SaveFileError(f"data.formula: expected terms of its raw columns, got {error}") from error
+    if (*own, *gate) != names:
+        raise SaveFileError(f"data.formula: expected the columns {list(names)}, got {[*own, *gate]}")
 
 
 def _shaped(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:

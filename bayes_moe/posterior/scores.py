@@ -23,14 +23,16 @@ def likelihood_parameters(bound: Bound) -> int:
 
 
 def label_entropy(bound: Bound, q: np.ndarray) -> float:
-    """Return the weighted entropy of the responsibilities at q, in nats."""
-    r = bound.density.responsibilities(q)
+    """Return the entropy of the labels at q, in nats: of the rows by their weights, or of the groups."""
+    r, counts = bound.density.responsibilities(q), bound.density.weights
+    if bound.members is not None:
+        r, counts = r[bound.members.starts], bound.members.counts
     logs = np.log(np.where(r > 0, r, 1.0))
-    return float(-np.sum(bound.density.weights[:, None] * r * logs))
+    return float(-np.sum(counts[:, None] * r * logs))
 
 
 def loo(draws: Draws, outcome: Outcome, idata: xr.DataTree) -> Any:
-    """Return ArviZ's PSIS-LOO of a posterior fit."""
+    """Return ArviZ's PSIS-LOO of a posterior fit: one row is left out, or one group of rows."""
     if outcome.point:
         raise NotFittedError(
             "loo: expected posterior draws, got a point fit → fit with bm.NUTS(), bm.Laplace() or bm.ADVI(); point "

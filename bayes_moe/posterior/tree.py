@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from ..binding.bind import Bound
 from ..binding.describe import user_coords, user_dims
+from ..groups import Groups
 from ..inference.outcome import Outcome
 from .draws import Draws, Labels
 from .mixtures import pointwise_log_density
+from .shared_labels import log_totals
 
 LARGEST_LOG_LIKELIHOOD = 20_000_000
 """Elements (draws x rows) up to which the pointwise log likelihood is stored with the fit."""
@@ -27,7 +30,7 @@ def make_tree(bound: Bound, outcome: Outcome, draws: Draws, labels: Labels) -> x
     """
     groups = {
         "posterior": posterior_group(bound, draws),
-        "observed_data": xr.Dataset({"y": ("obs", bound.data.y)}, coords={"obs": bound.data.rows}),
+        "observed_data": _observed_group(bound),
         "constant_data": _constant_group(bound),
         "unconstrained": _unconstrained_group(bound, draws),
         "labels": _labels_group(labels, outcome.draws.shape[:2]),
@@ -53,7 +56,9 @@ def posterior_group(bound: Bound, draws: Draws) -> xr.Dataset:
 
 
 def log_likelihood_group(bound: Bound, draws: Draws) -> xr.Dataset:
-    """Return the log density of every row under every draw, weighted by the rows' weights."""
+    """Return the log density of every row under every draw, weighted by the rows' weights; of every group of rows."""
+    if bound.data.groups is not None:
+        return _group_log_likelihood(draws, bound.data.groups)
     table = np.asarray(bound.data.table.values)
     values = pointwise_log_density(draws.mixture(table), bound.data.y)
     # a row of weight 0 counts for nothing, however impossible it is
@@ -69,12 +74,37 @@ def log_likelihood_group(bound: Bound, draws: Draws) -> xr.Dataset:
     )
 
 
+def _group_log_likelihood(draws: Draws, groups: Groups) -> xr.Dataset:
+    """Return the log density of every group; one without rows that count has 0."""
+    known, joint = draws.group_joint(np.arange(len(groups.labels)))
+    values = np.zeros((len(joint), len(groups.labels)))
+    values[:, known] = log_totals(joint)
+    shaped = values.reshape(*draws.q.shape[:2], -1)
+    return xr.Dataset(
+        {"y": (("chain", "draw", "group"), shaped)},
+        coords={
+            "chain": np.arange(shaped.shape[0]),
+            "draw": np.arange(shaped.shape[1]),
+            "group": np.array(groups.labels),
+        },
+    )
+
+
+def _observed_group(bound: Bound) -> xr.Dataset:
+    data = bound.data
+    coords: dict[str, Any] = {"obs": data.rows} | ({"output": list(data.outputs)} if data.outputs else {})
+    attrs = {"classes": [str(label) for label in data.classes]} if data.classes else {}
+    return xr.Dataset({"y": (("obs", "output") if data.outputs else ("obs",), data.y, attrs)}, coords=coords)
+
+
 def _constant_group(bound: Bound) -> xr.Dataset:
     data = bound.data
     values: dict[str, tuple[object, np.ndarray]] = {
         "X": (("obs", "column"), np.asarray(data.table.values)),
         "weights": ("obs", data.weights),
     }
+    if data.groups is not None:
+        values["group_of"] = ("obs", np.array(data.groups.labels)[data.groups.codes])
     return xr.Dataset(values, coords={"obs": data.rows, "column": list(data.table.names)})
 
 

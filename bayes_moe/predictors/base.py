@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import SpecError, nearest
-from ..priors import Normal
+from ..priors import LearnedScale, Normal
+
+type Shared = bool | tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,9 @@ class Columns:
         Standardisation of every column.
     dropped
         Names of constant columns, which no basis uses.
+    sources
+        Name of the user's column that every column came from, where 0/1 columns stand for one of text; empty where
+        none do.
     """
 
     names: tuple[str, ...]
@@ -39,6 +44,7 @@ class Columns:
     center: tuple[float, ...]
     scale: tuple[float, ...]
     dropped: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
     def positions(self, columns: Sequence[str | int] | None, owner: str) -> tuple[int, ...]:
         """Return the positions a predictor asks for, without constant columns.
@@ -48,22 +54,61 @@ class Columns:
         SpecError
             If a name or position is not in the table.
         """
-        chosen = self.default if columns is None else tuple(self._position(column, owner) for column in columns)
-        return tuple(j for j in chosen if self.names[j] not in self.dropped)
+        return tuple(j for j in self.asked(columns, owner) if self.names[j] not in self.dropped)
 
-    def _position(self, column: str | int, owner: str) -> int:
+    def asked(self, columns: Sequence[str | int] | None, owner: str) -> tuple[int, ...]:
+        """Return the same with constant columns."""
+        if columns is None:
+            return self.default
+        return tuple(dict.fromkeys(j for column in columns for j in self.places(column, owner)))
+
+    def tied(self, shared: Shared, chosen: Sequence[int], owner: str) -> tuple[bool, ...]:
+        """Return for every chosen column whether ``shared`` names it.
+
+        Raises
+        ------
+        SpecError
+            If it names a column that is not among those the predictor uses.
+        """
+        if isinstance(shared, bool):
+            return (False,) * len(chosen)
+        wanted = self.positions(shared, f"{owner}.shared")
+        for j in wanted:
+            if j not in chosen:
+                raise SpecError(
+                    f"{owner}.shared: expected columns that the predictor uses, {[self.names[i] for i in chosen]}, got "
+                    f"{self.names[j]!r} → name it in columns= as well"
+                )
+        return tuple(j in wanted for j in chosen)
+
+    def places(self, column: str | int, owner: str) -> tuple[int, ...]:
+        """Return the positions of one column of the user's table, or of a 0/1 column by its own name.
+
+        Raises
+        ------
+        SpecError
+            If there is no such column.
+        """
+        sources = self.sources or self.names
+        own = tuple(dict.fromkeys(sources))
         if isinstance(column, str):
             if column in self.names:
-                return self.names.index(column)
+                return (self.names.index(column),)
+            if column not in sources:
+                raise SpecError(
+                    f"{_argument(owner)}: expected names of the table's columns {list(own)}, got {column!r}"
+                    f"{nearest(column, own)} → correct the name"
+                )
+        elif not 0 <= column < len(own):
             raise SpecError(
-                f"{owner}.columns: expected names of the table's columns {list(self.names)}, got {column!r}"
-                f"{nearest(column, self.names)} → correct the name"
+                f"{_argument(owner)}: expected positions from 0 to {len(own) - 1}, got {column!r} → correct it"
             )
-        if 0 <= column < len(self.names):
-            return column
-        raise SpecError(
-            f"{owner}.columns: expected positions from 0 to {len(self.names) - 1}, got {column!r} → correct it"
-        )
+        wanted = column if isinstance(column, str) else own[column]
+        return tuple(j for j, source in enumerate(sources) if source == wanted)
+
+
+def _argument(owner: str) -> str:
+    return owner if "." in owner else f"{owner}.columns"
 
 
 class Basis(ABC):
@@ -86,16 +131,56 @@ class Basis(ABC):
     def slope_units(self) -> np.ndarray:
         """Return what a slope in the user's units of x is multiplied by to become a slope on this basis."""
 
+    def pooled(self) -> np.ndarray:
+        """Return which slopes all experts share while each has others of its own, a flag per computed column."""
+        return np.zeros(len(self.names), dtype=bool)
+
+    def shares(self) -> np.ndarray:
+        """Return every slope's standard deviation under a learned scale of 1 of the whole predictor."""
+        width = len(self.names)
+        return np.full(width, 1.0 / np.sqrt(max(width, 1)))
+
+    def weights(self, scale: float) -> Weights | None:
+        """Return what multiplies an expert's slopes, None for nothing; ``scale`` is their default prior deviation."""
+        del scale
+        return None
+
+
+class Weights(ABC):
+    """What multiplies an expert's slopes, as a function of hyperparameters that are learned.
+
+    A coefficient is the weight times a free value; log weights depend on H further free values, all standard normal.
+    """
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """What the H quantities are called whose logs the free values move."""
+
+    @abstractmethod
+    def logs(self, values: list[Any]) -> Any:
+        """Return log weights (..., slopes) from H arrays or tensors (...)."""
+
+    @abstractmethod
+    def derivatives(self, values: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the log weights' first and second derivatives (..., slopes, H) and (..., slopes, H, H)."""
+
+    @abstractmethod
+    def described(self, values: list[Any]) -> dict[str, Any]:
+        """Return the H quantities by name, on the standardised scale."""
+
 
 class Predictor(ABC):
     """A specification of one linear predictor.
 
-    Every predictor has ``shared`` (one set of coefficients for all experts), the priors ``intercept`` and
-    ``slopes`` (None for the default of the parameter it predicts) and yields its basis on request.
+    Every predictor has ``shared`` (True for one set of coefficients for all experts, or the columns whose slopes they
+    share), the priors ``intercept`` and ``slopes`` (None for the default of the parameter it predicts), perhaps the
+    name of a column that is added as it is, and yields its basis on request.
     """
 
-    shared: bool
+    shared: Shared
     intercept: Normal | None
+    offset: str | None = None
 
     @property
     @abstractmethod
@@ -106,24 +191,51 @@ class Predictor(ABC):
     def claimed(self) -> tuple[str | int, ...]:
         """Columns the specification names explicitly."""
 
+    def refuse_in_gate(self) -> None:
+        """Refuse what has no meaning in a gate.
+
+        Raises
+        ------
+        SpecError
+            If the predictor has an offset.
+        """
+        if self.offset is not None:
+            raise SpecError(
+                f"gate: expected a predictor without offset, got offset={self.offset!r} → what is added to every "
+                "expert's log weight changes no weight; leave it out"
+            )
+
     @abstractmethod
     def basis(self, columns: Columns, table: np.ndarray, weights: np.ndarray) -> Basis:
         """Return the basis for a standardised training table, (rows, columns), with row weights."""
 
 
-def check_columns(owner: str, columns: object) -> None:
-    """Refuse a ``columns=`` that is not a sequence of names and positions."""
+def check_columns(owner: str, columns: object, name: str = "columns") -> None:
+    """Refuse a ``columns=``, or another such argument, that is not a sequence of names and positions."""
     if columns is None:
         return
     if isinstance(columns, str) or not isinstance(columns, tuple | list):
         raise SpecError(
-            f"{owner}.columns: expected a tuple of column names or positions, got {columns!r} → write ({columns!r},)"
+            f"{owner}.{name}: expected a tuple of column names or positions, got {columns!r} → write ({columns!r},)"
         )
     for column in columns:
         if isinstance(column, bool) or not isinstance(column, str | int):
-            raise SpecError(f"{owner}.columns: expected names or positions, got {column!r} → pass text or integers")
+            raise SpecError(f"{owner}.{name}: expected names or positions, got {column!r} → pass text or integers")
     if len(set(columns)) != len(columns):
-        raise SpecError(f"{owner}.columns: expected every column once, got {columns!r} → remove the repetition")
+        raise SpecError(f"{owner}.{name}: expected every column once, got {columns!r} → remove the repetition")
+
+
+def check_shared(owner: str, shared: object) -> Shared:
+    """Return ``shared`` as True, False or the columns whose slopes are shared, and refuse anything else."""
+    if isinstance(shared, bool):
+        return shared
+    if isinstance(shared, str) or not isinstance(shared, tuple | list) or not shared:
+        raise SpecError(
+            f"{owner}.shared: expected True, False or a tuple of column names or positions, got {shared!r} → e.g. "
+            f"{(shared,) if isinstance(shared, str) else ('x0',)!r}"
+        )
+    check_columns(owner, shared, "shared")
+    return tuple(shared)
 
 
 def check_prior(owner: str, name: str, prior: object, *kinds: type) -> None:
@@ -131,6 +243,21 @@ def check_prior(owner: str, name: str, prior: object, *kinds: type) -> None:
     if prior is not None and not isinstance(prior, kinds):
         expected = " or ".join(f"priors.{kind.__name__}" for kind in kinds)
         raise SpecError(f"{owner}.{name}: expected {expected} or None, got {prior!r} → pass a prior specification")
+
+
+def check_predictor(owner: str, predictor: Any) -> None:
+    """Check what all predictors with columns have in common, and freeze it."""
+    check_columns(owner, predictor.columns)
+    if predictor.columns is not None:
+        object.__setattr__(predictor, "columns", tuple(predictor.columns))
+    check_prior(owner, "intercept", predictor.intercept, Normal)
+    check_prior(owner, "slopes", predictor.slopes, Normal, LearnedScale)
+
+
+def check_offset(owner: str, offset: object) -> None:
+    """Refuse an ``offset=`` that is not the name of a column."""
+    if offset is not None and not isinstance(offset, str):
+        raise SpecError(f"{owner}.offset: expected the name of a column of X or None, got {offset!r} → pass its name")
 
 
 def check_flag(owner: str, name: str, value: object) -> None:

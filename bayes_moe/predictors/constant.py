@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..priors import Normal
-from .base import Basis, Columns, Predictor, check_flag, check_prior
+from .base import Basis, Columns, Predictor, check_flag, check_offset, check_prior
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class Constant(Predictor):
         True for one value that all experts share (for instance one sigma).
     intercept
         Prior of the value on the linear predictor's scale; None for the default of what it predicts.
+    offset
+        As for `Linear`.
 
     Raises
     ------
@@ -36,8 +38,10 @@ class Constant(Predictor):
 
     shared: bool = False
     intercept: Normal | None = None
+    offset: str | None = None
 
     def __post_init__(self) -> None:
+        check_offset("Constant", self.offset)
         check_flag("Constant", "shared", self.shared)
         check_prior("Constant", "intercept", self.intercept, Normal)
 

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import SpecError
 from ..priors import LearnedScale, Normal
-from .base import Basis, Columns, Predictor, check_columns, check_prior
+from .base import Basis, Columns, Predictor, Shared, check_offset, check_predictor, check_shared
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,11 @@ class Linear(Predictor):
         Priors in the user's units; None for the defaults of what is predicted. A gate's slopes may also have
         ``priors.LearnedScale``. The intercept's prior is about the value at the average row.
     shared
-        True when all experts share the coefficients.
+        True when all equal experts share the coefficients, the intercept included; or names or positions of the
+        columns whose slopes they share while intercept and other slopes are their own (fixed effects).
+    offset
+        Name of a column that is added as it is, with coefficient 1, in units of what is predicted: for a mean, those
+        of y; for log sigma or a log mean, a logarithm. No predictor uses it as a covariate unless it names it.
 
     Raises
     ------
@@ -41,18 +44,13 @@ class Linear(Predictor):
     columns: tuple[str | int, ...] | None = None
     intercept: Normal | None = None
     slopes: Normal | LearnedScale | None = None
-    shared: bool = False
+    shared: Shared = False
+    offset: str | None = None
 
     def __post_init__(self) -> None:
-        check_columns("Linear", self.columns)
-        if self.columns is not None:
-            object.__setattr__(self, "columns", tuple(self.columns))
-        check_prior("Linear", "intercept", self.intercept, Normal)
-        check_prior("Linear", "slopes", self.slopes, Normal, LearnedScale)
-        if not isinstance(self.shared, bool):
-            raise SpecError(
-                f"Linear.shared: expected True or False, got {self.shared!r} → coefficients are shared all or none"
-            )
+        check_offset("Linear", self.offset)
+        check_predictor("Linear", self)
+        object.__setattr__(self, "shared", check_shared("Linear", self.shared))
 
     @property
     def slopes_prior(self) -> Normal | LearnedScale | None:
@@ -68,6 +66,7 @@ class Linear(Predictor):
             np.array(chosen, dtype=np.int64),
             np.array([columns.center[j] for j in chosen]),
             np.array([columns.scale[j] for j in chosen]),
+            columns.tied(self.shared, chosen, "Linear"),
         )
 
 
@@ -77,6 +76,7 @@ class _LinearBasis(Basis):
     positions: Any
     center: np.ndarray
     scale: np.ndarray
+    tied: tuple[bool, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -94,3 +94,6 @@ class _LinearBasis(Basis):
 
     def slope_units(self) -> np.ndarray:
         return self.scale
+
+    def pooled(self) -> np.ndarray:
+        return np.array(self.tied, dtype=bool)

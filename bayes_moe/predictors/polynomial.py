@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import SpecError
 from ..priors import LearnedScale, Normal
-from .base import Basis, Columns, Predictor, check_columns, check_flag, check_prior
+from .base import Basis, Columns, Predictor, Shared, check_offset, check_predictor, check_shared
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Polynomial(Predictor):
         Highest power D, 1 to 10.
     columns, intercept, slopes, shared
         As for `Linear`; a prior on the slopes is about the standardised powers.
+    offset
+        As for `Linear`.
 
     Raises
     ------
@@ -45,17 +47,15 @@ class Polynomial(Predictor):
     columns: tuple[str | int, ...] | None = None
     intercept: Normal | None = None
     slopes: Normal | LearnedScale | None = None
-    shared: bool = False
+    shared: Shared = False
+    offset: str | None = None
 
     def __post_init__(self) -> None:
+        check_offset("Polynomial", self.offset)
         if isinstance(self.degree, bool) or not isinstance(self.degree, int) or not 1 <= self.degree <= 10:
             raise SpecError(f"Polynomial.degree: expected an integer from 1 to 10, got {self.degree!r} → lower it")
-        check_columns("Polynomial", self.columns)
-        if self.columns is not None:
-            object.__setattr__(self, "columns", tuple(self.columns))
-        check_prior("Polynomial", "intercept", self.intercept, Normal)
-        check_prior("Polynomial", "slopes", self.slopes, Normal, LearnedScale)
-        check_flag("Polynomial", "shared", self.shared)
+        check_predictor("Polynomial", self)
+        object.__setattr__(self, "shared", check_shared("Polynomial", self.shared))
 
     @property
     def slopes_prior(self) -> Normal | LearnedScale | None:
@@ -86,6 +86,7 @@ class Polynomial(Predictor):
             np.array([columns.scale[j] for j in chosen]),
             tuple(centers),
             tuple(scales),
+            columns.tied(self.shared, chosen, "Polynomial"),
         )
 
 
@@ -98,6 +99,7 @@ class _PolynomialBasis(Basis):
     scale: np.ndarray
     power_center: tuple[Any, ...]
     power_scale: tuple[Any, ...]
+    tied: tuple[bool, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -130,3 +132,6 @@ class _PolynomialBasis(Basis):
 
     def slope_units(self) -> np.ndarray:
         return np.ones(len(self.names))
+
+    def pooled(self) -> np.ndarray:
+        return np.tile(np.array(self.tied, dtype=bool), self.degree)

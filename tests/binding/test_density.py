@@ -6,6 +6,7 @@ import itertools
 import math
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
@@ -15,6 +16,7 @@ from pymc.distributions.transforms import ZeroSumTransform
 from bayes_moe import Expert, Linear, MixtureOfExperts
 from bayes_moe.binding.bind import Bound
 from bayes_moe.binding.density import MixtureDensity
+from bayes_moe.binding.general import GeneralDensity
 from bayes_moe.gates.base import zero_sum_basis
 from tests.cases import CASES, Case, bound, simulated, some_points
 from tests.oracle import Oracle, Terms, zero_sum
@@ -75,7 +77,7 @@ def test_latent_quantities_agree_with_the_oracle(name: str) -> None:
     density, rng = _bound(name).density, np.random.default_rng(1)
     for q in some_points(CASES[name], 3, seed=1):
         expected = terms(name, q)
-        given = rng.dirichlet(np.ones(density.experts), size=len(density.y))
+        given = rng.dirichlet(np.ones(density.experts), size=len(density.weights))
         close(density.expected(q, given), expected.expected(given))
         np.testing.assert_allclose(density.row_log_density(q), expected.rows, rtol=1e-10, atol=1e-10)
         for temperature in (1.0, 0.3, 7.0):
@@ -139,10 +141,18 @@ def test_density_integrates_to_one(name: str) -> None:
     density, case = _bound(name).density, CASES[name]
     for q in 0.5 * some_points(case, 3, seed=4):
         eta = density.table[0] @ density.parameters.coefficients(q).T
-        mu, sigma = eta[density.experts : 2 * density.experts], np.exp(eta[2 * density.experts :])
+        if isinstance(density, GeneralDensity) and density.outcomes.offsets is not None:
+            eta += density.outcomes.offsets[0]
+        mu, log_sigma = eta[density.parameters.gate_rows :].reshape(2, -1)
+        sigma = np.exp(log_sigma)
         # the trapezoidal rule is exact to rounding where the step is a third of the narrowest Normal's sigma
         grid = np.arange((mu - 10 * sigma).min(), (mu + 10 * sigma).max(), sigma.min() / 3)
-        along = replace(density, table=np.tile(density.table[0], (len(grid), 1)), y=grid, weights=np.ones(len(grid)))
+        seen: dict[str, Any] = {"y": grid, "weights": np.ones(len(grid))}
+        if isinstance(density, GeneralDensity):
+            offsets = density.outcomes.offsets
+            seen["offsets"] = None if offsets is None else np.tile(offsets[0], (len(grid), 1))
+            seen = {"outcomes": replace(density.outcomes, **seen)}
+        along = replace(density, table=np.tile(density.table[0], (len(grid), 1)), **seen)
         step = (grid[1] - grid[0]) * density.design.scaling.y_scale
         assert abs(step * np.exp(along.by_row(q)[0]).sum() - 1.0) < 1e-8
 
@@ -192,7 +202,7 @@ WITH_GATE = [name for name, case in CASES.items() if "gate_intercept_z_zerosum__
 EXTREME_LOGITS = [name for name in WITH_GATE if _bound(name).density.experts > 1]
 
 
-def at_logits(density: MixtureDensity, q: np.ndarray, largest: float) -> np.ndarray:
+def at_logits(density: MixtureDensity | GeneralDensity, q: np.ndarray, largest: float) -> np.ndarray:
     """Return q with the gate's values stretched so that its largest difference of logits over the rows is given."""
     out, gate = q.copy(), slice(density.parameters.gate_start, density.size)
     stretched = [i for i in range(gate.start, gate.stop) if not _is_gate_scale(density, i)]
@@ -201,7 +211,7 @@ def at_logits(density: MixtureDensity, q: np.ndarray, largest: float) -> np.ndar
     return out
 
 
-def _is_gate_scale(density: MixtureDensity, position: int) -> bool:
+def _is_gate_scale(density: MixtureDensity | GeneralDensity, position: int) -> bool:
     scale = density.parameters.slices.get("gate_scale_z")
     return scale is not None and scale.start <= position < scale.stop
 

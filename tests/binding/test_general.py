@@ -8,25 +8,25 @@ import pytest
 from scipy.special import gammaln
 
 import bayes_moe as bm
-from bayes_moe.binding.bind import TARGET_SCALES, bind
+from bayes_moe.binding.bind import bind, target_of
 from bayes_moe.binding.general import GeneralDensity
 from bayes_moe.binding.outcomes import Outcomes
 from bayes_moe.data import read_training
-from bayes_moe.graph.terms import PLAIN
-from tests.cases import CASES, bound, some_points
+from bayes_moe.graph.graded import PLAIN
+from tests.cases import KERNELS, bound, some_points
 
 
 def general(name: str) -> GeneralDensity:
-    found = bound(CASES[name])
+    found = bound(KERNELS[name])
     d = found.density
     outcomes = Outcomes(d.y, d.weights, {}, None, float(np.log(d.design.scaling.y_scale)))
     return GeneralDensity(d.design, d.parameters, found.groups, d.table, outcomes)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", KERNELS)
 def test_normal_experts_have_one_density(name: str) -> None:
-    fast, slow = bound(CASES[name]).density, general(name)
-    for q in some_points(CASES[name], 2, seed=5):
+    fast, slow = bound(KERNELS[name]).density, general(name)
+    for q in some_points(KERNELS[name], 2, seed=5):
         value, gradient = fast.logp_and_gradient(q)
         found, slope = slow.logp_and_gradient(q)
         assert found == pytest.approx(value, rel=1e-12)
@@ -78,7 +78,7 @@ def test_derivatives_and_em(family: bm.families.Family) -> None:
     rng = np.random.default_rng(7)
     x = rng.normal(size=(60, 1))
     model = bm.MixtureOfExperts([bm.Expert(family)] * 2)
-    data = read_training(x, target(family, x[:, 0], rng), experts=2, parameters=0, target=TARGET_SCALES[model.closure])
+    data = read_training(x, target(family, x[:, 0], rng), experts=2, parameters=0, target=target_of(model))
     density = bind(model, data).density
     assert isinstance(density, GeneralDensity)
     q = density.parameters.prior_loc + 0.3 * rng.normal(size=density.size)
@@ -105,12 +105,6 @@ def test_families_of_one_kind_mix_and_predict() -> None:
     middle = fit.quantile(data.X[:4], 0.5).values
     np.testing.assert_allclose(fit.cdf(data.X[:4], middle).values, 0.5, atol=1e-8)
     assert fit.log_likelihood == pytest.approx(float(fit.log_density(data.X, data.y).sum()), rel=1e-9)
-
-
-@pytest.mark.parametrize("family", [bm.Categorical(), bm.Ordinal(), bm.MvNormal()])
-def test_families_of_several_numbers_are_refused(family: bm.families.Family) -> None:
-    with pytest.raises(bm.SpecError, match="not fitted in this version"):
-        bm.fit(bm.MixtureOfExperts([bm.Expert(family)] * 2), np.eye(8)[:, :1], np.arange(8) % 2, progress=False)
 
 
 def test_mixed_supports_are_refused() -> None:

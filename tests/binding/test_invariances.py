@@ -18,7 +18,7 @@ import pytensor
 import pytest
 from scipy.stats import norm
 
-from bayes_moe import EM, Constant, Expert, Fit, Linear, MixtureOfExperts, Polynomial, SoftmaxGate, fit
+from bayes_moe import EM, RBF, Constant, Expert, Fit, Linear, MixtureOfExperts, Polynomial, SoftmaxGate, Spline, fit
 from bayes_moe.binding.density import MixtureDensity
 from bayes_moe.datasets import two_lines
 from bayes_moe.inference.climb import climb
@@ -55,6 +55,7 @@ REGRESSIONS = {
         LINES.X,
         LINES.y,
     ),
+    "splines and bumps": (MixtureOfExperts([Expert(mu=Spline(4))] * 2, SoftmaxGate(RBF(3))), LINES.X, LINES.y),
     "two columns, quadratic gate": (MixtureOfExperts(2, SoftmaxGate(Polynomial(2))), *table(61, 90, 2)),
 }
 

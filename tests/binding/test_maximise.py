@@ -11,11 +11,11 @@ from scipy.optimize import minimize
 from bayes_moe import Linear, MixtureOfExperts, SoftmaxGate, priors
 from bayes_moe.binding.density import MixtureDensity
 from bayes_moe.log_density import Expectation
-from tests.cases import CASES, bound, simulated, some_points
+from tests.cases import CASES, KERNELS, bound, simulated, some_points
 from tests.oracle import Oracle, zero_sum
 
 _WIDE = priors.Normal(0, 2.0)
-CONSTANT_SIGMA = [name for name, case in CASES.items() if not bound(case).density.sigma_varies]
+CONSTANT_SIGMA = [name for name, case in KERNELS.items() if not bound(case).density.sigma_varies]
 
 
 def places(density: MixtureDensity, *starts: str) -> np.ndarray:

@@ -20,8 +20,20 @@ from pytensor.graph.fg import FunctionGraph
 from scipy.special import logsumexp, softmax
 from scipy.stats import kstest, laplace, norm
 
+from bayes_moe import (
+    HSGP,
+    RBF,
+    EqualGate,
+    Expert,
+    Linear,
+    MixtureOfExperts,
+    Normal,
+    Polynomial,
+    SoftmaxGate,
+    Spline,
+    priors,
+)
 from bayes_moe import Constant as ConstantPredictor
-from bayes_moe import EqualGate, Expert, Linear, MixtureOfExperts, Normal, Polynomial, SoftmaxGate, priors
 from bayes_moe.binding.graph_density import FAST_START, GraphDensity
 from bayes_moe.families import Closure, Family, Support
 from tests.cases import CASES, Case, bound, simulated, some_points
@@ -174,6 +186,14 @@ TWINS: dict[str, tuple[Case, Case]] = {
         simulated(
             MixtureOfExperts([Expert(**_CURVES)] * 4, SoftmaxGate(Polynomial(2))), 67, rows=50, columns=2, weighted=True
         ),
+    ),
+    "splines and bumps": tuple(
+        simulated(MixtureOfExperts([Expert(mu=Spline(4))] * k, SoftmaxGate(RBF(3))), 67 + k, rows=30 + k, columns=k - 1)
+        for k in (2, 3)
+    ),
+    "Gaussian processes": tuple(
+        simulated(MixtureOfExperts([Expert(mu=HSGP(3 + k))] * k, SoftmaxGate(HSGP(3))), 69 + k, rows=30 + k)
+        for k in (2, 3)
     ),
     "equal gate, one sigma": tuple(
         simulated(MixtureOfExperts([Expert(sigma=ConstantPredictor(shared=True))] * k, EqualGate()), k, rows=10 * k)

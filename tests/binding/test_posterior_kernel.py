@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bayes_moe.log_density import Compiled, Machine
-from tests.cases import CASES, bound, some_points
+from tests.cases import KERNELS, bound, some_points
 
 
 def called(machine: Machine, q: np.ndarray) -> tuple[int, float, np.ndarray]:
@@ -22,12 +22,12 @@ def called(machine: Machine, q: np.ndarray) -> tuple[int, float, np.ndarray]:
     return code, float(value[0]), gradient
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", KERNELS)
 def test_function_and_machine_equal_the_e_step(name: str) -> None:
-    density = bound(CASES[name]).density
+    density = bound(KERNELS[name]).density
     assert isinstance(density, Compiled)
     function, machine = density.compiled(), density.machine()
-    for q in some_points(CASES[name], 5, seed=3):
+    for q in some_points(KERNELS[name], 5, seed=3):
         value, gradient = density.logp_and_gradient(q)
         for code, found, slope in ((0, *function(q)), called(machine, q)):
             assert code == 0
@@ -36,7 +36,7 @@ def test_function_and_machine_equal_the_e_step(name: str) -> None:
 
 
 def test_the_machine_reports_what_is_not_finite() -> None:
-    density = bound(CASES[next(iter(CASES))]).density
+    density = bound(KERNELS[next(iter(KERNELS))]).density
     machine = density.machine()
     assert called(machine, np.full(density.size, np.nan))[0] != 0
     assert called(machine, np.zeros(density.size))[0] == 0

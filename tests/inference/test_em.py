@@ -27,7 +27,7 @@ EASY = Case(MixtureOfExperts(2), LINES.X, LINES.y)
 
 def from_random_labels(density: MixtureDensity, seed: int) -> np.ndarray:
     rng = np.random.default_rng([seed, 3])
-    return density.fit_labels(rng.dirichlet(np.full(density.experts, 0.3), size=len(density.y)))
+    return density.fit_labels(rng.dirichlet(np.full(density.experts, 0.3), size=len(density.weights)))
 
 
 def floor(value: float) -> float:

@@ -258,7 +258,7 @@ def test_experts_of_single_draws_are_drawn_for_a_posterior(em: bm.Fit, posterior
 
 def test_rows_are_coloured_by_their_responsibilities(fit: bm.Fit) -> None:
     scatter = points(bm.plots.responsibilities(fit))
-    r = fit.responsibilities(np.asarray(fit.data.table.values), fit.data.y).values
+    r = fit.responsibilities().values
     np.testing.assert_allclose(scatter.get_facecolors()[:, :3], r @ expert_colours(r.shape[1]), atol=1e-12)
     shared = r.max(axis=1) < 0.9
     rims = scatter.get_edgecolors()
