@@ -45,11 +45,12 @@ from .inference.em import EM
 from .inference.guides import FullRank, MeanField
 from .inference.laplace import Laplace
 from .inference.nuts import NUTS
+from .inference.training import Training
 from .mixture import MixtureOfExperts
 from .posterior.compare import compare
 from .posterior.fit import Fit
-from .predictors import HSGP, RBF, Constant, Kernel, Linear, Polynomial, Spline
-from .presets import hierarchical_moe, nearly_flat
+from .predictors import HSGP, MLP, RBF, Activation, Constant, Kernel, Linear, Polynomial, Spline
+from .presets import hierarchical_moe, mixture_density_network, nearly_flat
 from .scaling import Scaling
 from .storage import load
 
@@ -59,8 +60,10 @@ __all__ = [
     "ADVI",
     "EM",
     "HSGP",
+    "MLP",
     "NUTS",
     "RBF",
+    "Activation",
     "BayesMoEError",
     "Bernoulli",
     "Beta",
@@ -103,6 +106,7 @@ __all__ = [
     "Spline",
     "StickBreakingGate",
     "StudentT",
+    "Training",
     "TreeGate",
     "Uniform",
     "Weibull",
@@ -113,6 +117,7 @@ __all__ = [
     "fit",
     "load",
     "hierarchical_moe",
+    "mixture_density_network",
     "nearly_flat",
     "plots",
     "priors",

@@ -12,7 +12,7 @@ import numpy as np
 from .binding.bind import Bound, bind, target_of
 from .binding.extras import named_columns
 from .data import Missing, read_training
-from .errors import FitWarning, InputError, SpecError, nearest
+from .errors import FitWarning, InputError, InterruptedFit, SpecError, nearest
 from .experts import Expert
 from .formula import FormulaData, read_formula
 from .groups import named_column
@@ -20,8 +20,10 @@ from .inference.advi import ADVI
 from .inference.em import EM
 from .inference.laplace import Laplace
 from .inference.nuts import NUTS
-from .inference.outcome import Outcome
+from .inference.outcome import Outcome, Status
 from .inference.progress import Report
+from .inference.settings import settle_seed
+from .inference.training import Training
 from .mixture import MixtureOfExperts
 from .posterior.draws import Draws, label_draws
 from .posterior.fit import Fit
@@ -33,7 +35,7 @@ from .specification import Engine
 if TYPE_CHECKING:
     import pymc as pm
 
-_ENGINES = (EM, Laplace, ADVI, NUTS)
+_ENGINES = (EM, Laplace, ADVI, NUTS, Training)
 
 
 def fit(
@@ -63,7 +65,8 @@ def fit(
     y
         Target (n,).
     engine
-        ``bm.EM()`` (default), ``bm.Laplace()``, ``bm.ADVI()`` or ``bm.NUTS()``.
+        ``bm.EM()``, ``bm.Laplace()``, ``bm.ADVI()`` or ``bm.NUTS()``; for a model with features also ``bm.Training()``.
+        None: ``bm.Training()`` for a model with features, else ``bm.EM()``.
     data, formula
         In place of X and y: a frame, and what to compute from it, as in ``"y ~ x1 + bs(x2, df=5) + C(site) | z"``.
         Terms after the bar are the gate's own; without a bar, gate and experts have the same. The intercept is every
@@ -82,7 +85,8 @@ def fit(
         counts once. Scores such as ``fit.loo`` leave out whole groups.
     start
         A fit of the same model, or ``{value variable: unconstrained value}`` as ``fit.point`` gives it. Posterior
-        engines without one run EM first.
+        engines without one run EM first. Features are taken from it as they are, but by ``bm.Training()``, which goes
+        on from there.
     scaling
         Standardisation to use instead of the data's own.
     missing
@@ -105,15 +109,48 @@ def fit(
     >>> fit.status.converged
     True
     """
-    chosen = EM() if engine is None else engine
+    chosen = _default(model) if engine is None else engine
     _check(model, chosen)
     rows = _rows(model, X, y, gate_X, groups, data, formula, missing)
     bound = _bound(model, rows, weights, missing, scaling)
-    outcome = chosen.run(bound.density, start=_start(start, bound), report=Report(visible=progress))
+    begin, report = _start(start, bound), Report(visible=progress)
+    if bound.features is not None or isinstance(chosen, Training):
+        bound, chosen, outcome = _fit_network(bound, chosen, begin, report)
+    else:
+        outcome = chosen.run(bound.density, start=begin, report=report)
     result = assemble(bound, chosen, outcome)
-    if not result.status.converged:
+    if not result.status.converged and outcome.status is not Status.STOPPED:
         warnings.warn(FitWarning(str(result.status)), stacklevel=2)
     return result
+
+
+def _fit_network(
+    bound: Bound, engine: Engine, start: np.ndarray | None, report: Report
+) -> tuple[Bound, Engine, Outcome]:
+    """Train the features, or take them from a start; unless training was all, fit the output layer on them."""
+    density = bound.network_density
+    if isinstance(engine, Training):
+        outcome = engine.run(density, start=start, report=report)
+        return bound.learned(_weights(outcome)), engine, outcome
+    # a generator would give another seed when it is asked again
+    settled = replace(engine, seed=settle_seed(engine.seed))
+    history: Mapping[str, np.ndarray] = {}
+    if start is None:
+        trained = Training(seed=settled.seed).run(density, report=report)
+        if trained.status is Status.INTERRUPTED:
+            raise InterruptedFit("fit: interrupted while features were trained → call fit again")
+        network, output, history = _weights(trained), trained.draws[0, 0], trained.history
+    else:
+        network, output = density.parts(start)
+    bound = bound.learned(network)
+    outcome = settled.run(bound.density, start=output, report=report)
+    facts = {**outcome.facts, "features": "frozen after training" if start is None else "taken from the start"}
+    return bound, settled, replace(outcome, features=network, history={**history, **outcome.history}, facts=facts)
+
+
+def _weights(outcome: Outcome) -> np.ndarray:
+    assert outcome.features is not None
+    return outcome.features
 
 
 def assemble(bound: Bound, engine: Engine, outcome: Outcome) -> Fit:
@@ -157,7 +194,7 @@ def build(
     >>> [v.name for v in bm.build(bm.MixtureOfExperts(2), data.X, data.y).free_RVs][:2]
     ['mu_intercept_z', 'mu_slopes_z']
     """
-    _check(model, EM())
+    _check(model, _default(model))
     rows = _rows(model, X, y, gate_X, groups, data, formula, Missing.REFUSE)
     return _bound(model, rows, weights, Missing.REFUSE, scaling).pymc_model()
 
@@ -211,6 +248,11 @@ def _bound(model: MixtureOfExperts, rows: _Rows, weights: Any, missing: Missing,
     return bind(model, data)
 
 
+def _default(model: object) -> Engine:
+    learned = isinstance(model, MixtureOfExperts) and model.features is not None
+    return Training() if learned else EM()
+
+
 def _with_offset(model: MixtureOfExperts, column: str) -> MixtureOfExperts:
     """Return the model with a column added, as it is, to the first linear predictor of every expert."""
     experts = []
@@ -235,6 +277,11 @@ def _check(model: object, engine: object) -> None:
         raise SpecError(
             f"engine: expected bm.EM(), bm.Laplace(), bm.ADVI() or bm.NUTS(), got {engine!r} → pass an instance"
         )
+    if isinstance(engine, Training) and model.features is None:
+        raise SpecError(
+            "engine: expected bm.EM() or an engine for posteriors, got bm.Training() for a model without features → it "
+            "trains networks; use bm.EM()"
+        )
 
 
 def _start(start: Fit | Mapping[str, Any] | None, bound: Bound) -> np.ndarray | None:
@@ -243,28 +290,33 @@ def _start(start: Fit | Mapping[str, Any] | None, bound: Bound) -> np.ndarray | 
     point = start.point if isinstance(start, Fit) else start
     if not isinstance(point, Mapping):
         raise InputError(f"start: expected a Fit or a mapping like fit.point, got {type(start).__name__} → pass one")
-    parameters = bound.parameters
-    shapes = {free.value_name: free.value_shape for free in parameters.free}
+    network = () if bound.features is None else bound.features.free
+    shapes = {free.value_name: free.value_shape for free in (*network, *bound.parameters.free)}
     for name in point:
         if name not in shapes:
             raise InputError(f"start: expected names {list(shapes)}, got {name!r}{nearest(str(name), shapes)}")
-    out = np.empty(parameters.size)
-    for name, where in parameters.slices.items():
-        if name not in point:
-            raise InputError(f"start[{name!r}]: expected an entry, got none → pass all of {list(shapes)}")
-        try:
-            values = np.asarray(point[name], dtype=float)
-        except (TypeError, ValueError):
-            raise InputError(f"start[{name!r}]: expected numbers, got {point[name]!r} → pass an array") from None
-        if values.shape != shapes[name]:
-            raise InputError(
-                f"start[{name!r}]: expected shape {shapes[name]}, got {values.shape} → take it from a fit of this model"
-            )
-        if not np.all(np.isfinite(values)):
-            raise InputError(f"start[{name!r}]: expected finite numbers, got {values!r} → replace them")
-        out[where] = values.ravel()
+    out = np.concatenate([_start_values(point, name, shape, shapes) for name, shape in shapes.items()])
     with np.errstate(over="ignore"):
-        value = bound.density.logp(out)
+        value = bound.density.logp(out) if bound.features is None else bound.network_density.logp_and_gradient(out)[0]
     if not np.isfinite(value):
         raise InputError("start: expected a finite log density there, got none → start nearer to the data")
     return out
+
+
+def _start_values(
+    point: Mapping[str, Any], name: str, shape: tuple[int, ...], known: Mapping[str, tuple[int, ...]]
+) -> np.ndarray:
+    """Return the values of one variable of a start, flat."""
+    if name not in point:
+        raise InputError(f"start[{name!r}]: expected an entry, got none → pass all of {list(known)}")
+    try:
+        values = np.asarray(point[name], dtype=float)
+    except (TypeError, ValueError):
+        raise InputError(f"start[{name!r}]: expected numbers, got {point[name]!r} → pass an array") from None
+    if values.shape != shape:
+        raise InputError(
+            f"start[{name!r}]: expected shape {shape}, got {values.shape} → take it from a fit of this model"
+        )
+    if not np.all(np.isfinite(values)):
+        raise InputError(f"start[{name!r}]: expected finite numbers, got {values!r} → replace them")
+    return values.ravel()

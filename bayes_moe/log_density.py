@@ -198,3 +198,52 @@ class Latent(LogDensity, Protocol):
     def expected(self, q: np.ndarray, responsibilities: np.ndarray) -> float:
         """Return the expected complete-data log posterior."""
         ...
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """A log posterior that can be taken a few rows at a time: a network and its output layer over one vector."""
+
+    @property
+    def size(self) -> int:
+        """Length of the vector."""
+        ...
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Row weights (n,)."""
+        ...
+
+    @property
+    def prior_loc(self) -> np.ndarray:
+        """Prior mean of every entry."""
+        ...
+
+    @property
+    def prior_scale(self) -> np.ndarray:
+        """Prior standard deviation of every entry."""
+        ...
+
+    def parts(self, vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the network's weights and the values of the output layer."""
+        ...
+
+    def beginning(self, rng: np.random.Generator) -> np.ndarray:
+        """Return where training begins."""
+        ...
+
+    def joined(self, network: np.ndarray, output: np.ndarray) -> np.ndarray:
+        """Return the vector of both."""
+        ...
+
+    def rows_gradient(self, vector: np.ndarray, rows: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return the weighted log density of some rows, without the prior, and its gradient."""
+        ...
+
+    def rows_log_density(self, vector: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return the log density of some rows, in the user's units of y."""
+        ...
+
+    def logp_and_gradient(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return the log posterior with all rows, and its gradient."""
+        ...

@@ -9,7 +9,7 @@ from .errors import SpecError
 from .experts import Expert
 from .families import Family
 from .gates import Gate, SoftmaxGate
-from .predictors import Predictor
+from .predictors import MLP
 
 MOST_EXPERTS = 1000
 
@@ -27,7 +27,8 @@ class MixtureOfExperts:
     gate
         How weights depend on x; default ``bm.SoftmaxGate()``.
     features
-        A learned feature map under gate and experts. None: gate and experts see the columns themselves.
+        A network such as ``bm.MLP((32, 32))`` whose features gate and experts see instead of the columns: a mixture
+        density network. None: they see the columns themselves.
 
     Raises
     ------
@@ -47,23 +48,21 @@ class MixtureOfExperts:
 
     experts: tuple[Expert, ...]
     gate: Gate
-    features: Predictor | None
+    features: MLP | None
 
-    def __init__(
-        self, experts: int | Sequence[Expert], gate: Gate | None = None, features: Predictor | None = None
-    ) -> None:
+    def __init__(self, experts: int | Sequence[Expert], gate: Gate | None = None, features: MLP | None = None) -> None:
         object.__setattr__(self, "experts", _read_experts(experts))
         chosen = SoftmaxGate() if gate is None else gate
         if not isinstance(chosen, Gate):
             raise SpecError(f"MixtureOfExperts.gate: expected a gate such as bm.SoftmaxGate(), got {gate!r} → pass one")
         chosen.check_experts(len(self.experts))
         object.__setattr__(self, "gate", chosen)
-        if features is not None:
+        if features is not None and not isinstance(features, MLP):
             raise SpecError(
-                f"MixtureOfExperts.features: expected None, got {features!r} → no predictor learns features yet; "
-                "give gate and experts bm.Polynomial"
+                f"MixtureOfExperts.features: expected bm.MLP or None, got {features!r} → only a network learns "
+                "features; give gate and experts predictors such as bm.Polynomial(2) instead"
             )
-        object.__setattr__(self, "features", None)
+        object.__setattr__(self, "features", features)
         _refuse_mixed_supports(self.experts)
 
     def with_families(self, families: Sequence[Family]) -> MixtureOfExperts:
@@ -86,7 +85,8 @@ class MixtureOfExperts:
     def __repr__(self) -> str:
         one = len(self.blocks) == 1
         inside = f"[{self.experts[0]!r}] * {len(self.experts)}" if one else repr(list(self.experts))
-        return f"MixtureOfExperts({inside}, gate={self.gate!r})"
+        learned = "" if self.features is None else f", features={self.features!r}"
+        return f"MixtureOfExperts({inside}, gate={self.gate!r}{learned})"
 
 
 def _refuse_mixed_supports(experts: Sequence[Expert]) -> None:

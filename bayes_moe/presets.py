@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from math import log
 
+from .errors import SpecError
 from .experts import Expert
-from .families import Parameter, Role
+from .families import Family, Parameter, Role
+from .families import Normal as NormalFamily
 from .gates import SoftmaxGate, StickBreakingGate, TreeGate
 from .gates.branching import Branch
-from .mixture import MixtureOfExperts
-from .predictors import HSGP, Constant, Predictor
+from .mixture import MOST_EXPERTS, MixtureOfExperts
+from .predictors import HSGP, MLP, Constant, Linear, Predictor
 from .priors import LearnedScale, Normal
 
 _COEFFICIENT_SD = 100.0
@@ -44,6 +46,48 @@ def hierarchical_moe(branches: tuple[Branch, ...] = (2, 2), expert: Expert | Non
     """
     gate = TreeGate(branches)
     return MixtureOfExperts([Expert() if expert is None else expert] * gate.leaves, gate)
+
+
+def mixture_density_network(
+    components: int = 5, hidden: tuple[int, ...] = (32, 32), family: Family | None = None
+) -> MixtureOfExperts:
+    """Return a mixture whose weights and every parameter of whose components are outputs of one network.
+
+    Parameters
+    ----------
+    components
+        Number of components.
+    hidden
+        Units of the hidden layers.
+    family
+        Density of every component; default ``bm.Normal()``.
+
+    Raises
+    ------
+    SpecError
+        If an argument is out of range or of another kind.
+
+    References
+    ----------
+    Bishop (1994), Mixture density networks, Aston University NCRG/94/004.
+
+    Examples
+    --------
+    >>> import bayes_moe as bm
+    >>> bm.mixture_density_network(3, hidden=(16,)).features
+    MLP(hidden=(16,), activation=<Activation.SILU: 'a / (1 + exp(-a)), smooth and unbounded'>, columns=None, scale=1.5)
+    """
+    if isinstance(components, bool) or not isinstance(components, int):
+        raise SpecError(f"mixture_density_network.components: expected a whole number, got {components!r} → e.g. 5")
+    chosen = NormalFamily() if family is None else family
+    if not isinstance(chosen, Family):
+        raise SpecError(f"mixture_density_network.family: expected a family, got {family!r} → e.g. bm.Normal()")
+    if not 1 <= components <= MOST_EXPERTS:
+        raise SpecError(
+            f"mixture_density_network.components: expected 1 to {MOST_EXPERTS}, got {components} → choose fewer"
+        )
+    expert = Expert(chosen, **{parameter.name: Linear() for parameter in chosen.parameters})
+    return MixtureOfExperts([expert] * components, features=MLP(hidden))
 
 
 def nearly_flat(model: MixtureOfExperts) -> MixtureOfExperts:

@@ -11,10 +11,11 @@ from .inference.em import EM
 from .inference.guides import FullRank, MeanField
 from .inference.laplace import Laplace
 from .inference.nuts import NUTS
+from .inference.training import Training
 from .mixture import MixtureOfExperts
 from .records import Record, Schema, parse_json, record, write_json
 
-Engine = EM | Laplace | ADVI | NUTS
+Engine = EM | Laplace | ADVI | NUTS | Training
 
 _EXPERT = Record(
     Expert,
@@ -48,6 +49,8 @@ SPECIFICATIONS: Mapping[str, Record] = {
     "Kernel": record(predictors.Kernel),
     "Linear": record(predictors.Linear),
     "Polynomial": record(predictors.Polynomial),
+    "MLP": record(predictors.MLP),
+    "Activation": record(predictors.Activation),
     "RBF": record(predictors.RBF),
     "Spline": record(predictors.Spline),
     "SoftmaxGate": record(gates.SoftmaxGate),
@@ -61,6 +64,7 @@ SPECIFICATIONS: Mapping[str, Record] = {
     "Laplace": record(Laplace),
     "ADVI": record(ADVI),
     "NUTS": record(NUTS),
+    "Training": record(Training),
     "FullRank": record(FullRank),
     "MeanField": record(MeanField),
 }

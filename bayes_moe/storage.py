@@ -44,7 +44,7 @@ def load(path: str | os.PathLike[str]) -> Fit:
     place = as_path(path, "load")
     saved, idata = read_saved(place)
     try:
-        bound = bind(saved.model, saved.data)
+        bound = bind(saved.model, saved.data, weights_of_network=saved.outcome.features)
         check_draws(bound, saved.outcome, saved.labels, idata)
     except (SpecError, SaveFileError) as error:
         raise SaveFileError(f"load: expected a file written by fit.save, got {str(place)!r}: {error}") from error

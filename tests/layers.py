@@ -112,6 +112,7 @@ SLOW = (
     "scipy",
     "bayes_moe.graph.kernels",
     "bayes_moe.graph.mixing",
+    "bayes_moe.graph.slope_kernels",
     "bayes_moe.graph.terms",
     "bayes_moe.binding.posterior_kernel",
     "bayes_moe.inference.chart_kernel",

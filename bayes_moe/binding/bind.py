@@ -22,8 +22,10 @@ from .contract import check_contract
 from .density import MixtureDensity
 from .design import Design, make_design
 from .extras import Extras, extra_columns, make_extras
+from .features import FeatureMap, output_layer
 from .general import GeneralDensity
 from .members import Members, make_members, refuse_varying_gate
+from .network_density import NetworkDensity
 from .outcomes import Outcomes
 from .parameters import Parameters, make_parameters
 
@@ -69,6 +71,11 @@ class Bound:
     design: Design
     parameters: Parameters
     extras: Extras
+
+    @property
+    def features(self) -> FeatureMap | None:
+        """The network under gate and experts, with its weights."""
+        return self.design.features
 
     @cached_property
     def counted(self) -> np.ndarray:
@@ -117,6 +124,17 @@ class Bound:
         alike = len(self.model.blocks) == 1
         return GeneralDensity(self.design, self.parameters, self.groups, table, outcomes, self.members, alike=alike)
 
+    @cached_property
+    def network_density(self) -> NetworkDensity:
+        """The log posterior of network and output layer together, which training climbs."""
+        assert self.features is not None
+        raw = np.asarray(self.data.table.values)[self.counted]
+        return NetworkDensity(self.features, self.density, raw)
+
+    def learned(self, weights: np.ndarray) -> Bound:
+        """Return the same with other weights of the network."""
+        return bind(self.model, self.data, weights_of_network=weights)
+
     @property
     def _has_kernels(self) -> bool:
         normal = all(type(expert.family) is Normal for expert in self.met.experts)
@@ -160,8 +178,15 @@ def target_of(model: MixtureOfExperts) -> Target:
     return Target(kind, f"{type(families[0]).__name__}()", scales, named, continuous)
 
 
-def bind(model: MixtureOfExperts, data: Data) -> Bound:
+def bind(model: MixtureOfExperts, data: Data, *, weights_of_network: np.ndarray | None = None) -> Bound:
     """Return ``model`` on ``data``.
+
+    Parameters
+    ----------
+    model, data
+        The specification and the checked data.
+    weights_of_network
+        Of the network that learned the features, if there is one; None: as they are before training.
 
     Raises
     ------
@@ -178,6 +203,13 @@ def bind(model: MixtureOfExperts, data: Data) -> Bound:
     for family in dict.fromkeys(families):
         check_contract(family, y)
     met = model.with_families([family.standardised(scaling.y_center, scaling.y_scale) for family in families])
+    if met.features is not None:
+        if data.groups is not None:
+            raise SpecError(
+                "groups: expected none for a model with features, got labels → a network is trained on some rows at a "
+                "time; leave features= or groups= out"
+            )
+        met = output_layer(met, gate=not data.gate_columns)
     design = make_design(
         met,
         data.table.names,
@@ -187,6 +219,7 @@ def bind(model: MixtureOfExperts, data: Data) -> Bound:
         gate_columns=data.gate_columns,
         dropped=data.dropped,
         reserved=extra_columns(met),
+        weights_of_network=weights_of_network,
         sources=data.table.sources,
     )
     raw = np.asarray(data.table.values)[counted]

@@ -215,11 +215,16 @@ class MixtureDensity:
 
     def collapsed(self, expectation: Expectation) -> tuple[int, ...]:
         k = self.experts
-        log_sigma = expectation.statistics.coefficients[2 * k :, 0]
+        log_sigma = expectation.statistics.coefficients[2 * k :] @ self._average_row
         needed = np.array([self.parameters.mean_width(expert) for expert in range(k)])
         empty = expectation.sizes <= needed
         narrow = log_sigma < log_sigma.max() + np.log(_NARROW)
         return tuple(int(expert) for expert in np.flatnonzero(empty | narrow))
+
+    @cached_property
+    def _average_row(self) -> np.ndarray:
+        """Where intercepts stand for a whole predictor: columns are centred, but not learned features."""
+        return np.asarray(np.average(self.table, axis=0, weights=self.weights))
 
     def thinned(self, rows: np.ndarray) -> MixtureDensity:
         factor = self.weights.sum() / max(self.weights[rows].sum(), 1e-300)

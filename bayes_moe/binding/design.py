@@ -11,6 +11,7 @@ from ..errors import SpecError, nearest
 from ..mixture import MixtureOfExperts
 from ..predictors.base import Basis, Columns, Predictor
 from ..scaling import Scaling
+from .features import FeatureMap, make_features
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +45,7 @@ class Design:
     Parameters
     ----------
     scaling
-        Standardisation of the raw table and of y.
+        Standardisation of the raw table, with the features if there are some, and of y.
     gate
         Term of the gate.
     experts
@@ -55,6 +56,8 @@ class Design:
         Per basis, which of its columns enter the design (others stand there already).
     width
         Number of design columns, the intercept included.
+    features
+        The network whose features are columns behind those of the raw table.
     """
 
     scaling: Scaling
@@ -63,9 +66,12 @@ class Design:
     bases: tuple[Basis, ...]
     keep: tuple[np.ndarray, ...]
     width: int
+    features: FeatureMap | None = None
 
     def matrix(self, table: np.ndarray) -> np.ndarray:
         """Return the design (rows, width) at rows of the raw table."""
+        if self.features is not None:
+            table = self.features.extended(table)
         standardised = self.scaling.standardise_x(table)
         out = np.ones((len(table), self.width))
         at = 1
@@ -86,20 +92,21 @@ def make_design(
     gate_columns: Sequence[str] = (),
     dropped: Sequence[str] = (),
     reserved: Sequence[str] = (),
+    weights_of_network: np.ndarray | None = None,
     sources: Sequence[str] = (),
 ) -> Design:
     """Return the design of ``model`` for a raw training table.
 
     Columns appended for the gate belong to the gate, and columns that one predictor names belong to it; a predictor
     without ``columns=`` uses all that nothing else claims. ``reserved`` columns are claimed by families; ``sources``
-    names the user's column that every column came from.
+    names the user's column that every column came from. Where there is a network, it uses what nothing else claims, and
+    predictors without ``columns=`` its features.
 
     Raises
     ------
     SpecError
         If a predictor names a column that the table does not have, or one has no meaning in a gate.
     """
-    standardised = scaling.standardise_x(table)
     gate_predictor = model.gate.predictor
     expert_predictors = [tuple(expert.predictors.values()) for expert, _ in model.blocks]
     predictors = [gate_predictor, *(p for block in expert_predictors for p in block)]
@@ -112,6 +119,13 @@ def make_design(
     claimed |= {offset for block in offsets for offset in block if offset is not None}
     appended = {list(names).index(name) for name in gate_columns}
     free = [j for j in range(len(names)) if j not in claimed and j not in appended]
+    features = None
+    if model.features is not None:
+        features = make_features(model.features, replace(table_columns, default=tuple(free)), weights_of_network)
+        free = list(range(len(names), len(names) + len(features.names)))
+        table, scaling = features.extended(table), features.extend_scaling(scaling)
+        table_columns = features.extend_columns(table_columns)
+    standardised = scaling.standardise_x(table)
 
     def columns(default: Sequence[int]) -> Columns:
         return replace(table_columns, default=tuple(default))
@@ -126,7 +140,7 @@ def make_design(
         )
         for block, added in zip(expert_predictors, offsets, strict=True)
     )
-    return Design(scaling, gate, experts, tuple(collector.bases), tuple(collector.keep), collector.width)
+    return Design(scaling, gate, experts, tuple(collector.bases), tuple(collector.keep), collector.width, features)
 
 
 def _offset(predictor: Predictor, names: Sequence[str]) -> int | None:

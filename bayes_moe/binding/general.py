@@ -223,9 +223,10 @@ class GeneralDensity:
         needed = np.array([self.parameters.mean_width(expert) for expert in range(self.experts)])
         gone = expectation.sizes <= needed
         coefficients = self.parameters.coefficients(expectation.q)
+        middle = np.average(self.table, axis=0, weights=self.weights)  # 0 but for learned features
         for group in self.groups:
             for row in _scales(group):
-                log_scale = coefficients[row, 0]
+                log_scale = coefficients[row] @ middle
                 gone[group.experts] |= log_scale < log_scale.max() + np.log(_NARROW)
         return tuple(int(expert) for expert in np.flatnonzero(gone))
 

@@ -22,6 +22,7 @@ from pytensor.tensor.variable import TensorVariable
 from ..data import Data
 from ..families import Parameter, Role
 from ..gates import Free
+from ..graph.networks import forward
 from .chunks import Group
 from .describe import amplitude_unit, distinct_parameters, feature_names, user_coords
 from .design import Design
@@ -53,9 +54,10 @@ def build_model(
         table = pm.Data("X", data.table.values, dims=("obs", "column"))
         observed = pm.Data("y_data", data.y, dims=dims)
         weights = [pm.Data("weights", data.weights, dims="obs")] if data.weighted else []
+        layers = [] if design.features is None else [_declare(free) for free in design.features.free]
         variables = {free.name: _declare(free) for free in parameters.free}
         predictors = _Predictors(design, parameters, extras, variables, built.dim_lengths["expert"])
-        columns = _design_columns(design, table)
+        columns = _design_columns(design, table, layers)
         parts = [
             Part(
                 group.family,
@@ -87,6 +89,9 @@ def _coords(design: Design, parameters: Parameters, data: Data) -> dict[str, Seq
     for term in parameters.terms:
         for dim in (dim for free in term.free for dim in free.dims):
             coords.setdefault(dim, term.coordinate(dim))
+    if design.features is not None:
+        coords["network_column"] = design.features.columns
+        coords |= {f"hidden_{layer}": range(units) for layer, units in enumerate(design.features.network.hidden)}
     return coords
 
 
@@ -133,9 +138,16 @@ def _numbers_shared(record: Any) -> dict[str, Any]:
     return out
 
 
-def _design_columns(design: Design, table: TensorVariable) -> TensorVariable:
-    """Return the design matrix (rows, P) at rows of the raw table, as `Design.matrix` does for arrays."""
+def _design_columns(design: Design, table: TensorVariable, layers: Sequence[TensorVariable]) -> TensorVariable:
+    """Return the design matrix (rows, P) at rows of the raw table, as `Design.matrix` does for arrays.
+
+    ``layers`` are weights and biases of the network in turn, if there is one.
+    """
     scaling = design.scaling
+    if design.features is not None:
+        inputs = replace(design.features, **_numbers_shared(design.features)).inputs(table)
+        pairs = list(zip(layers[::2], layers[1::2], strict=True))
+        table = pt.concatenate([table, forward(inputs, pairs, design.features.nonlinearity, pt)], axis=1)
     standardised = (table - _shared(scaling.x_center)) / _shared(scaling.x_scale)
     columns = [pt.ones((table.shape[0], 1))]
     for basis, keep in zip(design.bases, design.keep, strict=True):

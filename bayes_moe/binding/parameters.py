@@ -247,8 +247,8 @@ class Parameters:
         for one in self.scaled:
             one.add_pull(q, (pulls * q[sources])[one.where], out)
         if self.gate_start < self.size:
-            jacobian = self.gate.jacobian(q[self.gate_start :])
-            out[self.gate_start :] = np.tensordot(gradient[: self.gate_rows, self.gate_positions], jacobian, 2)
+            inner = gradient[: self.gate_rows, self.gate_positions]
+            out[self.gate_start :] = self.gate.pull_back(q[self.gate_start :], inner)
         return out
 
     def jacobian(self, q: np.ndarray) -> np.ndarray:

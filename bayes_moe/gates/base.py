@@ -124,6 +124,10 @@ class BoundGate(ABC):
     def curvature(self, q: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """Return the Hessian of <gradient, coefficients(q)>, (size, size); ``gradient`` is (K, 1 + p)."""
 
+    def pull_back(self, q: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        """Return the gradient with respect to q from that with respect to the coefficients, (K, 1 + p)."""
+        return np.asarray(np.tensordot(gradient, self.jacobian(q), 2))
+
     @property
     def predictors(self) -> int:
         """Number of linear predictors G; one per expert unless a gate says otherwise."""

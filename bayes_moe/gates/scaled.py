@@ -181,6 +181,18 @@ class BoundScaled(BoundGate):
             out[:, 1:, -1] = (basis @ slopes.T) * dv
         return out
 
+    def pull_back(self, q: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        level, sides = self.places
+        intercept, slopes, t = self._split(q)
+        a, da, _, v, dv, _ = self.amplitudes(t)
+        pulled = self.basis.T @ gradient  # (r, 1 + p)
+        out = np.zeros(len(q))
+        out[level] = a * pulled[:, 0]
+        out[sides] = v[:, None] * pulled[:, 1:].T
+        if self.scaled:
+            out[-1] = da * (pulled[:, 0] @ intercept) + np.sum(dv[:, None] * pulled[:, 1:].T * slopes)
+        return out
+
     def curvature(self, q: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         out = np.zeros((len(q), len(q)))
         if not self.scaled:

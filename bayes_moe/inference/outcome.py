@@ -18,6 +18,7 @@ class Status(Enum):
     NOTICED = "Converged, with warnings."
     UNRELIABLE = "Unreliable: the approximation is not close to the posterior."
     NOT_CONVERGED = "Not converged."
+    STOPPED = "Stopped early, at no mode of the posterior: no certificate, BIC or Laplace approximation belongs to it."
     INTERRUPTED = "Interrupted: what was finished is here, nothing more."
 
     @property
@@ -84,6 +85,8 @@ class Outcome:
         Single numbers worth keeping: seed, k-hat, seconds, ...
     point
         Whether ``draws`` is a mode and not a sample.
+    features
+        The weights of the network that learned features; None without one.
     """
 
     draws: np.ndarray
@@ -96,3 +99,4 @@ class Outcome:
     sample_stats: Mapping[str, np.ndarray] = field(default_factory=dict)
     facts: Mapping[str, float | int | str] = field(default_factory=dict)
     point: bool = False
+    features: np.ndarray | None = None

@@ -81,7 +81,8 @@ class Fit:
         """The mode as {value variable name: unconstrained value}, what the PyMC model's logp functions take."""
         if self.outcome.mode is None:
             raise NotFittedError(f"point: expected a fit that knows its mode, got one by {self.engine!r} → use bm.EM()")
-        return self.bound.parameters.named(self.outcome.mode)
+        network = {} if self.bound.features is None else self.bound.features.named()
+        return network | self.bound.parameters.named(self.outcome.mode)
 
     @property
     def log_likelihood(self) -> float:
@@ -91,7 +92,8 @@ class Fit:
     @property
     def log_posterior(self) -> float:
         """Log likelihood plus log prior of the free variables at the mode; of x and y where the gate models x too."""
-        return self.bound.density.logp(self._point_only("log_posterior"))
+        network = 0.0 if self.bound.features is None else self.bound.features.log_prior()
+        return self.bound.density.logp(self._point_only("log_posterior")) + network
 
     @property
     def bic(self) -> float:
@@ -100,14 +102,14 @@ class Fit:
         d counts coefficients of experts and gate, not the gate's scale; n is the sum of weights: rows, not groups of
         rows, as in flexmix.
         """
-        likelihood = self.bound.density.log_likelihood(self._point_only("bic"))
+        likelihood = self.bound.density.log_likelihood(self._mode_only("bic"))
         rows = float(self.data.weights.sum())
         return float(-2.0 * likelihood + scores.likelihood_parameters(self.bound) * np.log(rows))
 
     @property
     def icl(self) -> float:
         """Integrated completed likelihood: BIC plus twice the entropy of the responsibilities (Biernacki 2000)."""
-        entropy = scores.label_entropy(self.bound, self._point_only("icl"))
+        entropy = scores.label_entropy(self.bound, self._mode_only("icl"))
         return self.bic + 2.0 * entropy
 
     def _point_only(self, name: str) -> np.ndarray:
@@ -117,6 +119,14 @@ class Fit:
                 "fit.loo() for a posterior"
             )
         return self.outcome.mode
+
+    def _mode_only(self, name: str) -> np.ndarray:
+        if self.bound.features is not None:
+            raise NotFittedError(
+                f"{name}: expected a fit at a mode, got a network whose training was stopped early → compare log "
+                "densities of held-out rows, fit.log_density(X, y)"
+            )
+        return self._point_only(name)
 
     # -- predictions -------------------------------------------------------------------------------------------
 

@@ -29,12 +29,15 @@ def judge(bound: Bound, outcome: Outcome, draws: Draws, labels: Labels, posterio
     weak = weak_data(rows, bound.parameters.size)
     notices = [*bound.data.notices, *([weak] if weak else []), *outcome.notices]
     notices += _gate_notices(bound, draws)
+    notices += _feature_notices(bound, outcome)
     sampled = not outcome.point and "diverging" in outcome.sample_stats
     if not sampled:
         if labels.ambiguous and not outcome.point:
             notices.append(_ambiguous(labels))
         sentence = outcome.status.value
-        if outcome.point:
+        if outcome.point and not outcome.optima:
+            sentence = f"{sentence} {_about_training(outcome)}"
+        elif outcome.point:
             sentence = f"{sentence} {_about_optimum(outcome)}"
         return FitStatus(outcome.status.converged, sentence, tuple(notices))
     stats = xr.Dataset({name: (("chain", "draw"), value) for name, value in outcome.sample_stats.items()})
@@ -124,7 +127,7 @@ def _gate_notices(bound: Bound, draws: Draws) -> Iterator[Notice]:
     if gate.experts == 1 or len(positions) == 0:
         return
     steepest = gate.steepest(np.median(draws.coefficients[:, : gate.predictors, positions], axis=0))
-    if steepest > _SEPARATED:
+    if bound.features is None and steepest > _SEPARATED:
         yield Notice(
             "gate_separation",
             f"The gate is almost a step: the log odds of two experts change by {steepest:.0f} per sd of a column. Its "
@@ -141,6 +144,26 @@ def _ambiguous(labels: Labels) -> Notice:
         "labels_ambiguous",
         f"Labels are ambiguous (agreement with the mode {labels.agreement:.2f}): tables per expert mean little; read "
         "predictions, which do not depend on labels.",
+    )
+
+
+def _feature_notices(bound: Bound, outcome: Outcome) -> Iterator[Notice]:
+    if bound.features is not None and (outcome.optima or not outcome.point):
+        yield Notice(
+            "features_frozen",
+            "Features frozen after training: the network was trained first and then held fixed, and everything here is "
+            "about its output layer given the features, whose own uncertainty is left out.",
+        )
+
+
+def _about_training(outcome: Outcome) -> str:
+    facts = outcome.facts
+    if not facts["held_out_rows"]:
+        return f"All rows trained for {facts['epochs']} epochs; gradient norm {facts['gradient_norm']:.2g}."
+    return (
+        f"The log density of {facts['held_out_rows']} held-out rows was highest, "
+        f"{facts['held_out_log_density']:.4f} each, after epoch {facts['best_epoch']}; gradient "
+        f"norm {facts['gradient_norm']:.2g}."
     )
 
 

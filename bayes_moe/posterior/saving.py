@@ -228,10 +228,18 @@ def check(saved: SavedFit) -> None:
         _shaped("outcome.mode", outcome.mode, (size,))
     for i, optimum in enumerate(outcome.optima):
         _shaped(f"outcome.optima.{i}.q", optimum.q, (size,))
+    _check_network(saved.model, outcome.features)
     experts = len(saved.model.experts)
     _shaped("labels.permutations", labels.permutations, (chains * draws, experts))
     if not (np.sort(labels.permutations, axis=1) == np.arange(experts)).all():
         raise SaveFileError(f"labels.permutations: expected permutations of {experts} experts, got other numbers")
+
+
+def _check_network(model: MixtureOfExperts, weights: np.ndarray | None) -> None:
+    if (weights is None) != (model.features is None):
+        raise SaveFileError("outcome.features: expected the weights of the model's network, where there is one")
+    if weights is not None:
+        _shaped("outcome.features", weights, (weights.size,))
 
 
 def check_draws(bound: Bound, outcome: Outcome, labels: Labels, idata: xr.DataTree) -> None:

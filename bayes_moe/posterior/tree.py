@@ -129,6 +129,8 @@ def fit_group(outcome: Outcome) -> xr.Dataset:
     values |= {name: ("start", np.asarray(column)) for name, column in outcome.table.items()}
     if outcome.mode is not None:
         values["mode"] = ("value", outcome.mode)
+    if outcome.features is not None:
+        values["network"] = ("weight", outcome.features)
     if outcome.optima:
         values |= {
             "optimum_q": (("optimum", "value"), np.array([o.q for o in outcome.optima])),

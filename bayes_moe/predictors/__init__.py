@@ -4,8 +4,21 @@ from .base import Basis, Predictor
 from .constant import Constant
 from .hsgp import HSGP, Kernel
 from .linear import Linear
+from .mlp import MLP, Activation
 from .polynomial import Polynomial
 from .rbf import RBF
 from .spline import Spline
 
-__all__ = ["HSGP", "RBF", "Basis", "Constant", "Kernel", "Linear", "Polynomial", "Predictor", "Spline"]
+__all__ = [
+    "HSGP",
+    "MLP",
+    "RBF",
+    "Activation",
+    "Basis",
+    "Constant",
+    "Kernel",
+    "Linear",
+    "Polynomial",
+    "Predictor",
+    "Spline",
+]
