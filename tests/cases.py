@@ -277,7 +277,6 @@ _DEEP = TreeGate((((1, 1), 1), 2), Polynomial(2, slopes=priors.Normal(0, 0.9, st
 TREES: dict[str, Case] = {
     "tree": simulated(_mixture(4, TreeGate()), 41, rows=40),
     "tree, two columns, weighted": simulated(_mixture(4, TreeGate()), 42, rows=40, columns=2, weighted=True),
-    "tree of one node": simulated(_mixture(3, TreeGate((3,))), 43, columns=2),
     "unbalanced tree, gate_X": simulated(_mixture(5, TreeGate(((1, 1), 3))), 44, rows=40, gate_columns=2),
     "deep tree, fixed prior": simulated(_mixture(5, _DEEP), 45, rows=40),
     "constant tree": simulated(_mixture(4, TreeGate((2, 2), Constant())), 46),
@@ -289,17 +288,14 @@ STICKS: dict[str, Case] = {
     "sticks": simulated(_mixture(3, StickBreakingGate()), 51, rows=40),
     "sticks, gate_X, weighted": simulated(_mixture(3, StickBreakingGate()), 52, weighted=True, gate_columns=2),
     "sticks, fixed priors": simulated(_mixture(4, _FIXED_STICKS), 53, rows=40, columns=2),
-    "constant sticks": simulated(_mixture(4, StickBreakingGate(Constant())), 54),
     "one stick": simulated(_mixture(1, StickBreakingGate()), 55),
     "flat sticks": simulated(nearly_flat(_mixture(2, StickBreakingGate())), 56),
 }
-_REGIONS = GaussianGate(Linear(columns=(0, 2)))
 GAUSSIANS: dict[str, Case] = {
     "regions": simulated(_mixture(2, GaussianGate()), 61),
     "regions, two columns, weighted": simulated(_mixture(3, GaussianGate()), 62, rows=40, columns=2, weighted=True),
     "regions, gate_X": simulated(_mixture(2, GaussianGate()), 63, columns=2, gate_columns=3),
     "regions of odd columns": replace(_odd_columns(), model=_mixture(2, GaussianGate())),
-    "regions of named columns": simulated(_mixture(2, _REGIONS, mu=Linear(columns=(0, 1, 2))), 64, columns=3),
     "regions of no columns": simulated(_mixture(3, GaussianGate()), 65, columns=0),
     "one region": simulated(_mixture(1, GaussianGate()), 66, columns=2),
 }

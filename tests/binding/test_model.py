@@ -60,14 +60,12 @@ TWIN_CASES = {
     "flat",
     "flat, plain mixture, one sigma",
     "flat, sigma of x, polynomial",
-    "tree of one node",
     "constant tree",
     "flat tree",
     "sticks, fixed priors",
     "one stick",
     "flat sticks",
     "regions of odd columns",
-    "regions of named columns",
     "one region",
 }
 MODELS = [pytest.param(name, marks=pytest.mark.full) if name in TWIN_CASES else name for name in CASES]
