@@ -11,6 +11,7 @@ import numpy as np
 
 from ..families import Family
 from ..gates import BoundGate
+from ..gates.normalised import softmax
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,15 +71,7 @@ class Chunk:
     @cached_property
     def mixed(self) -> tuple[np.ndarray, np.ndarray]:
         """Log density (n,) and responsibilities (n, K); a row that no expert can explain has -inf and zeros."""
-        joint = self.joint
-        top = joint.max(axis=1, keepdims=True)
-        safe = np.where(np.isfinite(top), top, 0.0)
-        shares = np.exp(joint - safe)
-        total = shares.sum(axis=1, keepdims=True)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            value = (safe + np.log(total))[:, 0]
-            responsibilities = np.where(total == 0, 0.0, shares / total)
-        return value, responsibilities
+        return softmax(self.joint)
 
     @property
     def value(self) -> float:

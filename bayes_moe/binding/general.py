@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from ..families import Role
+from ..gates.normalised import softmax
 from ..log_density import Expectation, Funnel, Scene
 from .arranging import arranged
 from .chunks import Chunk, Group, pulled
@@ -241,9 +242,7 @@ class GeneralDensity:
     def responsibilities(self, q: np.ndarray, *, temperature: float = 1.0) -> np.ndarray:
         if temperature == 1.0:
             return self.by_row(q)[1]
-        joint = np.concatenate([chunk.joint for chunk in self.chunks(q)]) / temperature
-        joint = np.exp(joint - joint.max(axis=1, keepdims=True))
-        shares = np.asarray(joint / joint.sum(axis=1, keepdims=True))
+        shares = softmax(np.concatenate([chunk.joint for chunk in self.chunks(q)]) / temperature)[1]
         return shares if self.members is None else self.members.spread(shares)
 
     def row_log_density(self, q: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..predictors.base import Basis, Predictor
 from .branching import Branching
+from .normalised import log_softmax, totals
 
 _HALF_LOG_2PI = 0.9189385332046727
 
@@ -145,9 +146,7 @@ class BoundGate(ABC):
 
     def log_weights(self, eta: np.ndarray) -> np.ndarray:
         """Return log weights (n, K) from linear predictors (n, G): the softmax unless a gate says otherwise."""
-        top = eta.max(axis=1, keepdims=True)
-        shifted = eta - top
-        return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+        return log_softmax(eta)
 
     def log_joint(self, eta: np.ndarray) -> np.ndarray:
         """Return the log weights (n, K) as the target has them, with the density of x where that is modelled."""
@@ -168,12 +167,12 @@ class BoundGate(ABC):
 
     def pull(self, eta: np.ndarray, mass: np.ndarray) -> np.ndarray:
         """Return the gradient (n, G) of Σ_k mass_k log weight_k, with mass (n, K)."""
-        return np.asarray(mass - mass.sum(axis=1, keepdims=True) * np.exp(self.log_weights(eta)))
+        return np.asarray(mass - totals(mass)[:, None] * np.exp(self.log_weights(eta)))
 
     def bends(self, eta: np.ndarray, mass: np.ndarray) -> list[np.ndarray]:
         """Return, block by block, the Hessian (n, b, b) of Σ_k mass_k log weight_k, with mass (n, K)."""
         weights = np.exp(self.log_weights(eta))
-        total = mass.sum(axis=1)[:, None, None]
+        total = totals(mass)[:, None, None]
         return [total * (weights[:, :, None] * weights[:, None, :] - weights[:, :, None] * np.eye(self.experts))]
 
     def bend(self, eta: np.ndarray, mass: np.ndarray) -> np.ndarray:
