@@ -1,0 +1,268 @@
+"""Mixture density networks: a network whose features stand where the columns stood."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import bayes_moe as bm
+from bayes_moe.binding.bind import Bound, bind, target_of
+from bayes_moe.data import read_training
+from bayes_moe.graph.graded import PLAIN
+from bayes_moe.inference.progress import Report
+
+DATA = bm.datasets.bishop_inverse(200, seed=1)
+SMALL = bm.mixture_density_network(3, hidden=(5, 4))
+SHORT = bm.Training(seed=1, patience=4)
+
+
+def trained(model: Any = SMALL, engine: Any = SHORT, x: Any = DATA.X, y: Any = DATA.y, **options: Any) -> bm.Fit:
+    return bm.fit(model, x, y, engine, **({"progress": False} | options))
+
+
+@pytest.fixture(scope="module")
+def fit() -> bm.Fit:
+    return trained()
+
+
+def bound_of(model: bm.MixtureOfExperts, x: np.ndarray, y: np.ndarray) -> Bound:
+    return bind(model, read_training(x, y, experts=len(model.experts), parameters=0, target=target_of(model)))
+
+
+def some_vector(bound: Bound, seed: int = 0) -> np.ndarray:
+    density = bound.network_density
+    draw = np.random.default_rng(seed).standard_normal(density.size)
+    return density.prior_loc + 0.5 * density.prior_scale * draw
+
+
+def point_of(bound: Bound, vector: np.ndarray) -> dict[str, np.ndarray]:
+    network, q = bound.network_density.parts(vector)
+    learned = bound.learned(network)
+    assert learned.features is not None
+    return learned.features.named() | learned.parameters.named(q)
+
+
+MODELS = {
+    "normal, silu": bm.mixture_density_network(3, hidden=(5, 4)),
+    "normal, tanh, sigma constant": bm.MixtureOfExperts(2, features=bm.MLP((4,), bm.Activation.TANH)),
+    "normal, relu, gate on a column": bm.MixtureOfExperts(
+        2, bm.SoftmaxGate(bm.Polynomial(2, columns=(1,))), features=bm.MLP((4, 3), bm.Activation.RELU, scale=2.0)
+    ),
+    "student t": bm.mixture_density_network(2, hidden=(4,), family=bm.StudentT()),
+    "equal gate, one column": bm.MixtureOfExperts(2, bm.EqualGate(), features=bm.MLP((3,), columns=("x0",))),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_density_is_that_of_the_graph(name: str) -> None:
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(25, 2)) * [3.0, 0.1] + [5.0, -1.0], rng.normal(size=25)
+    weights = rng.choice([0.5, 1.0, 2.0], size=25)
+    bound = bind(MODELS[name], read_training(x, y, weights=weights, experts=2, parameters=0))
+    built = bm.build(MODELS[name], x, y, weights=weights)
+    function, slope = (built.compile_fn(graph, mode=PLAIN) for graph in (built.logp(), built.dlogp()))
+    for seed in range(2):
+        vector = some_vector(bound, seed)
+        point = point_of(bound, vector)
+        value, gradient = bound.network_density.logp_and_gradient(vector)
+        assert function(point) == pytest.approx(value, rel=1e-10)
+        np.testing.assert_allclose(slope(point), gradient, rtol=1e-8, atol=1e-9 * (1 + np.abs(gradient).max()))
+
+
+@pytest.mark.parametrize("family", [bm.LogNormal(), bm.Poisson(), bm.SkewNormal()], ids=lambda f: type(f).__name__)
+def test_any_family_has_its_gradient(family: Any) -> None:
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(30, 1))
+    y = rng.poisson(3.0, size=30) + (0.0 if isinstance(family, bm.Poisson) else 0.5)
+    density = bound_of(bm.mixture_density_network(2, hidden=(3,), family=family), x, y).network_density
+    vector = some_vector_of(density)
+    gradient = density.logp_and_gradient(vector)[1]
+    for place in range(density.size):
+        step = np.zeros(density.size)
+        step[place] = 1e-5
+        above, below = (density.logp_and_gradient(vector + sign * step)[0] for sign in (1, -1))
+        assert (above - below) / 2e-5 == pytest.approx(gradient[place], rel=1e-5, abs=1e-5)
+    rows = np.arange(30)
+    assert density.rows_gradient(vector, rows)[0] == pytest.approx(density.rows_log_density(vector, rows).sum())
+
+
+def some_vector_of(density: Any) -> np.ndarray:
+    draw = np.random.default_rng(1).standard_normal(density.size)
+    return np.asarray(density.prior_loc + 0.3 * density.prior_scale * draw)
+
+
+def test_training_raises_the_held_out_density_and_says_how_it_ended(fit: bm.Fit) -> None:
+    held = fit.outcome.history["held_out_log_density"]
+    assert held.max() > held[0] + 0.5
+    assert fit.outcome.facts["best_epoch"] == 1 + int(np.argmax(held))
+    assert not fit.status.converged
+    assert fit.status.sentence.startswith("Stopped early, at no mode of the posterior")
+    assert "20 held-out rows" in fit.status.sentence
+    assert fit.outcome.optima == ()
+    assert fit.outcome.facts["gradient_norm"] > 1e-3
+    new = bm.datasets.bishop_inverse(2000, seed=2)
+    assert new.bound - 0.45 < float(fit.log_density(new.X, new.y).mean()) < new.bound
+    assert fit.log_posterior == pytest.approx(
+        fit.bound.network_density.logp_and_gradient(np.concatenate([fit.outcome.features, fit.outcome.mode]))[0]
+    )
+
+
+def test_a_stopped_fit_has_no_information_criterion(fit: bm.Fit) -> None:
+    for name in ("bic", "icl"):
+        with pytest.raises(bm.NotFittedError, match=f"{name}: expected a fit at a mode, got a network"):
+            getattr(fit, name)
+
+
+def test_the_seed_decides(fit: bm.Fit) -> None:
+    again = trained()
+    assert np.array_equal(again.outcome.features, fit.outcome.features)
+    assert not np.array_equal(trained(engine=bm.Training(seed=2, epochs=2, held_out=0)).outcome.features, fit.outcome.features)
+
+
+def test_rows_of_weight_zero_are_not_there() -> None:
+    weights = np.ones(60)
+    weights[::3] = 0.0
+    x, y = DATA.X[:60], DATA.y[:60]
+    engine = bm.Training(seed=3, epochs=3, held_out=0)
+    all_rows = trained(engine=engine, x=x, y=np.where(weights > 0, y, 1e3), weights=weights)
+    kept = trained(engine=engine, x=x[weights > 0], y=y[weights > 0], scaling=all_rows.data.scaling)
+    np.testing.assert_allclose(all_rows.predict(x).values, kept.predict(x).values, rtol=1e-9)
+
+
+def test_without_held_out_rows_all_epochs_run() -> None:
+    fit = trained(engine=bm.Training(seed=1, epochs=7, held_out=0))
+    assert "All rows trained for 7 epochs" in fit.status.sentence
+    assert fit.outcome.facts["held_out_rows"] == 0
+
+
+def test_too_few_epochs_are_said() -> None:
+    with pytest.warns(bm.FitWarning, match="epochs_exhausted"):
+        fit = trained(engine=bm.Training(seed=1, epochs=3))
+    assert fit.status.codes[-1] == "epochs_exhausted"
+    assert fit.status.sentence.startswith("Not converged.")
+
+
+def test_saved_and_loaded(fit: bm.Fit, tmp_path: Path) -> None:
+    fit.save(tmp_path / "network.nc")
+    again = bm.load(tmp_path / "network.nc")
+    assert again.predict(DATA.X).identical(fit.predict(DATA.X))
+    assert again.quantile(DATA.X[:5], [0.1, 0.9]).identical(fit.quantile(DATA.X[:5], [0.1, 0.9]))
+    assert (again.model, again.engine) == (fit.model, fit.engine)
+    assert str(again.status) == str(fit.status)
+
+
+def test_given_its_features_it_is_an_ordinary_mixture(fit: bm.Fit) -> None:
+    frozen = trained(engine=bm.EM(seed=1), start=fit)
+    assert np.array_equal(frozen.outcome.features, fit.outcome.features)
+    assert frozen.status.converged
+    assert "features_frozen" in frozen.status.codes
+    assert frozen.outcome.facts["features"] == "taken from the start"
+    features = frozen.bound.features
+    assert features is not None
+    scaling = frozen.data.scaling
+    plain_scaling = bm.Scaling((0.0,) * 4, (1.0,) * 4, scaling.y_center, scaling.y_scale)
+    met = frozen.bound.met
+    mixture = bm.MixtureOfExperts(met.experts, met.gate)
+    columns = features.extended(DATA.X)[:, 1:]
+    start = frozen.bound.parameters.named(fit.outcome.mode)
+    plain = bm.fit(mixture, columns, DATA.y, bm.EM(seed=1), start=start, scaling=plain_scaling, progress=False)
+    new = features.extended(DATA.X[:7] + 0.01)
+    assert plain.log_posterior + features.log_prior() == pytest.approx(frozen.log_posterior, rel=1e-12)
+    np.testing.assert_allclose(plain.predict(new[:, 1:]).values, frozen.predict(new[:, :1]).values, rtol=1e-9)
+    np.testing.assert_allclose(
+        plain.log_density(new[:, 1:], DATA.y[:7]).values, frozen.log_density(new[:, :1], DATA.y[:7]).values, rtol=1e-9
+    )
+    with pytest.raises(bm.NotFittedError, match="bic"):
+        _ = frozen.bic
+
+
+def test_posterior_engines_train_first_and_sample_the_last_layer() -> None:
+    model = bm.mixture_density_network(2, hidden=(3,))
+    with pytest.warns(bm.FitWarning):  # so few draws
+        sampled = trained(model, bm.NUTS(draws=30, tune=60, chains=2, seed=1))
+    assert sampled.outcome.facts["features"] == "frozen after training"
+    assert "features_frozen" in sampled.status.codes
+    assert sampled.outcome.draws.shape == (2, 30, sampled.bound.parameters.size)
+    assert "held_out_log_density" in sampled.outcome.history
+    assert np.isfinite(sampled.log_density(DATA.X, DATA.y).values).all()
+    assert sampled.idata["fit"]["network"].size == sampled.bound.features.size
+
+
+def test_training_goes_on_from_a_fit(fit: bm.Fit) -> None:
+    further = trained(engine=bm.Training(seed=5, epochs=2, step=1e-9, held_out=0), start=fit)
+    np.testing.assert_allclose(further.outcome.features, fit.outcome.features, atol=1e-5)
+    by_name = trained(engine=bm.Training(seed=5, epochs=2, step=1e-9, held_out=0), start=fit.point)
+    assert np.array_equal(by_name.outcome.features, further.outcome.features)
+    with pytest.raises(bm.InputError, match="network_weights_0_z"):
+        trained(start={name: value for name, value in fit.point.items() if name != "network_weights_0_z"})
+
+
+def test_frames_are_matched_by_name() -> None:
+    frame = pd.DataFrame({"a": DATA.X[:, 0], "h0": np.cos(9.0 * DATA.X[:, 0])})
+    fit = trained(bm.MixtureOfExperts(2, features=bm.MLP((3,))), bm.Training(seed=1, epochs=4, held_out=0), x=frame)
+    assert fit.predict(frame[["h0", "a"]]).identical(fit.predict(frame))
+    assert "h_0" in fit.idata["posterior"]["mu_feature"].values
+
+
+class Interrupting(Report):
+    """A report that is interrupted at a given epoch."""
+
+    def task(self, title: str, total: int) -> Any:
+        del title, total
+
+        @contextmanager
+        def run() -> Any:
+            def advance(done: int, note: str) -> None:
+                del note
+                if done >= 2:
+                    raise KeyboardInterrupt
+
+            yield advance
+
+        return run()
+
+
+def test_an_interrupted_training_keeps_its_best_weights() -> None:
+    outcome = bm.Training(seed=1).run(bound_of(SMALL, DATA.X, DATA.y).network_density, report=Interrupting())
+    assert outcome.status.name == "INTERRUPTED"
+    assert outcome.facts["best_epoch"] in (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: bm.MLP((0,)), "MLP.hidden: expected whole numbers of units from 1 to 4096, got 0"),
+        (lambda: bm.MLP((3, True)), "MLP.hidden"),
+        (lambda: bm.MLP(()), "MLP.hidden"),
+        (lambda: bm.MLP(32), r"MLP.hidden: .* write \(32,\)"),
+        (lambda: bm.MLP((3,), activation="swish"), "MLP.activation: expected one of bm.Activation.TANH"),
+        (lambda: bm.MLP((3,), columns="a"), "MLP.columns"),
+        (lambda: bm.MLP((3,), scale=0.0), "MLP.scale"),
+        (lambda: bm.mixture_density_network(0), "components"),
+        (lambda: bm.mixture_density_network(3, hidden=(0,)), "MLP.hidden"),
+        (lambda: bm.mixture_density_network(3, family=bm.Normal), "family"),
+        (lambda: bm.MixtureOfExperts(2, features=bm.Linear()), "MixtureOfExperts.features: expected bm.MLP or None"),
+        (lambda: bm.Training(epochs=0), "Training.epochs"),
+        (lambda: bm.Training(batch=0), "Training.batch"),
+        (lambda: bm.Training(held_out=1.0), "Training.held_out"),
+        (lambda: bm.Training(patience=0), "Training.patience"),
+        (lambda: bm.Training(step=0.0), "Training.step"),
+        (lambda: bm.Training(seed=-1), "Training.seed"),
+        (lambda: trained(bm.MixtureOfExperts(2), bm.Training()), r"engine: .* a model without features"),
+        (lambda: trained(bm.MixtureOfExperts(2, features=bm.MLP(columns=("b",)))), "MLP.columns"),
+        (
+            lambda: trained(bm.MixtureOfExperts([bm.Expert(mu=bm.Polynomial(2))] * 2, features=bm.MLP())),
+            r"MixtureOfExperts.experts\[0\].mu: expected bm.Linear or bm.Constant on learned features",
+        ),
+        (lambda: trained(x=np.ones((200, 0))), "MLP.columns: expected a column that varies"),
+        (lambda: trained(groups=np.arange(200) // 2), "groups: expected none for a model with features"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(make: Any, message: str) -> None:
+    with pytest.raises((bm.SpecError, bm.InputError), match=message):
+        make()
