@@ -2,7 +2,7 @@
 
 10 000 rows x 10 columns, two hidden layers of 64, 5 components, minibatches of 128: a few epochs of each in turn. Name
 the interpreter that has PyTorch in ``BAYES_MOE_TORCH``; without one that of the benchmarks is tried.
-"""  # noqa: D400 - it asks a question
+"""
 
 from __future__ import annotations
 
