@@ -15,6 +15,7 @@ NEEDS = {
     "patents": "flexmix_patent.csv",
     "robust_tones": "tonedata.csv",
     "two_regimes": "CO2data.csv",
+    "vowels": "esl_vowel_train.csv",
 }
 """Examples that read a file, and which."""
 

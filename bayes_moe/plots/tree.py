@@ -21,6 +21,7 @@ _LEAF, _LEVEL, _MARGIN = 0.72, 2.8, 2.0
 _THINNEST, _WIDTH = 0.8, 14.0
 """Width of a branch that nothing takes, and what is added where everything does, in points."""
 _NAMED, _FAINT, _LONGEST = 2, 0.05, 16
+_NAMED_OUTPUTS = 3
 """Columns named on a branch, the share of the largest slope that the second must reach, and letters of a name."""
 _ALONG = 0.52
 """How far along a branch its words stand, between its two boxes."""
@@ -33,7 +34,7 @@ def tree(fit: Fit, *, ax: Axes | None = None) -> Axes:
     A branch is as wide as the share of rows that take it, the average of its probability over the training rows.
     On it stand the one or two columns that matter most there, each with the change of the log odds of the branch
     against its siblings per standard deviation of the column: rows with a large ``x`` take the branch with ``x +``.
-    An expert's mean is that of y over the rows it takes.
+    An expert's mean is that of y over the rows it takes; of labels, those that most of them have are named.
 
     Parameters
     ----------
@@ -66,7 +67,7 @@ def tree(fit: Fit, *, ax: Axes | None = None) -> Axes:
     ax = canvas(ax, width=_MARGIN + _LEVEL * levels, height=0.6 + _LEAF * gate.experts)
     ax.set(xlim=(-0.25, levels + 0.46), ylim=(gate.experts - 0.5, -0.5), xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
-    share, mean = _experts(fit)
+    share, words = _experts(fit)
     slopes = _slopes(fit, gate)
     for branch, (node, child, path) in enumerate(_branches(gate.root)):
         start, end = (_level(node, levels), _height(node)), (_level(child, levels), _height(child))
@@ -75,22 +76,45 @@ def tree(fit: Fit, *, ax: Axes | None = None) -> Axes:
             _node(ax, end, path, float(share[list(child.leaves)].sum()))
     _node(ax, (0.0, _height(gate.root)), "root", 1.0)
     for expert, colour in enumerate(expert_colours(gate.experts)):
-        words = f"expert {expert}   {_percent(share[expert])}\nmean {mean[expert]:.3g}".replace("-", "−")
+        text = f"expert {expert}   {_percent(share[expert])}\n{words[expert]}".replace("-", "−")
         tint = tuple(1.0 - _TINT * (1.0 - colour))
         box = {"boxstyle": "round,pad=0.45", "facecolor": tint, "edgecolor": tuple(colour)}
-        ax.text(levels, expert, words, ha="left", va="center", fontsize="small", color=INK, bbox=box, zorder=5)
+        ax.text(levels, expert, text, ha="left", va="center", fontsize="small", color=INK, bbox=box, zorder=5)
     ax.set_xlabel("on a branch: change of its log odds per sd of a column", fontsize="small", color=GREY)
     note_labels(fit, ax)
     return ax
 
 
-def _experts(fit: Fit) -> tuple[np.ndarray, np.ndarray]:
-    """Return every expert's average gate probability and the mean of y over the rows that it takes."""
-    table, weights = np.asarray(fit.data.table.values), fit.data.weights
-    counted = weights > 0
-    gate, means = fit.gate(table[counted]).values, fit.expert_means(table[counted]).values
-    mass = gate * weights[counted, None]
-    return mass.sum(axis=0) / mass.sum(), (mass * means).sum(axis=0) / np.maximum(mass.sum(axis=0), 1e-300)
+def _experts(fit: Fit) -> tuple[np.ndarray, list[str]]:
+    """Return every expert's average gate probability, and in words what y is over the rows that it takes."""
+    data = fit.data
+    counted = data.weights > 0
+    table = np.asarray(data.table.values)[counted]
+    mass = fit.gate(table).values * data.weights[counted, None]
+    total = np.maximum(mass.sum(axis=0), 1e-300)
+    if data.classes:
+        words = _labels(fit, counted)
+    elif data.outputs:
+        means = np.einsum("nk,nok->ko", mass, fit.expert_means(table).values) / total[:, None]
+        named = data.outputs[:_NAMED_OUTPUTS]
+        words = ["\n".join(f"{_short(o)} {m:.3g}" for o, m in zip(named, row, strict=False)) for row in means]
+    else:
+        means = (mass * fit.expert_means(table).values).sum(axis=0) / total
+        words = [f"mean {mean:.3g}" for mean in means]
+    return mass.sum(axis=0) / mass.sum(), words
+
+
+def _labels(fit: Fit, counted: np.ndarray) -> list[str]:
+    """Return the labels that most of every expert's training rows have."""
+    data = fit.data
+    taken = fit.responsibilities().values[counted] * data.weights[counted, None]
+    codes = data.y[counted].astype(np.intp)
+    share = np.array([np.bincount(codes, weights=column, minlength=len(data.classes)) for column in taken.T])
+    share /= np.maximum(share.sum(axis=1, keepdims=True), 1e-300)
+    return [
+        ", ".join(f"{_short(str(data.classes[code]))} {_percent(row[code])}" for code in np.argsort(-row)[:_NAMED])
+        for row in share
+    ]
 
 
 def _slopes(fit: Fit, gate: BoundTree) -> np.ndarray:
