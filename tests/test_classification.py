@@ -28,6 +28,7 @@ def _scores(chances: np.ndarray, classes: np.ndarray, y: np.ndarray) -> tuple[fl
 
 
 @pytest.mark.full
+@pytest.mark.filterwarnings("ignore")  # of k-hats and of networks that stop early
 def test_vowels_are_told_apart_better_than_by_one_regression_or_one_network(data_dir: Path) -> None:
     table = pd.read_csv(data_dir / "classic" / "esl_vowel_train.csv")
     X, y = table.drop(columns="y"), table["y"].to_numpy()
