@@ -116,7 +116,7 @@ class NetworkDensity:
         coefficients = parameters.coefficients(q)
         log_density, slopes = self._slopes(coefficients, q, table, rows)
         out = np.empty(self.size)
-        pieces = networks.backward(memory, layers, self.features.nonlinearity, slopes.T @ coefficients[:, self._places])
+        pieces = networks.backward(memory, layers, slopes.T @ coefficients[:, self._places])
         at = 0
         for piece in (piece for layer in pieces for piece in layer):
             out[at : at + piece.size] = piece.ravel()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ..errors import InterruptedFit, Notice, NumericalError
 from ..log_density import Trainable
@@ -116,7 +117,12 @@ class Training:
         begin = density.beginning(generator(seed, _START_ROLE)) if start is None else start
         loop.place((begin - loop.loc) / loop.scale, self.step)
         found = _Best(loop.averaged.copy(), -np.inf if count else np.inf)
-        with np.errstate(all="ignore"), (report or Report(visible=False)).task("training", self.epochs) as advance:
+        # products of a minibatch are too small to share between processors
+        with (
+            threadpool_limits(1),
+            np.errstate(all="ignore"),
+            (report or Report(visible=False)).task("training", self.epochs) as advance,
+        ):
             try:
                 for epoch, note in enumerate(self._epochs(loop, found), 1):
                     advance(epoch, note)
