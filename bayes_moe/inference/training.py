@@ -19,7 +19,7 @@ _SPLIT_ROLE, _START_ROLE, _ORDER_ROLE = 300, 301, 302
 _FIRST, _SECOND, _TINY = 0.9, 0.999, 1e-8  # decays of Adam's moments
 _SHORTENINGS, _SHORTER = 3, 3.0
 _FAREWELL = 0.1  # share of the first step with which all rows are seen at the end
-_FAREWELL_EPOCHS = 20
+_FAREWELL_EPOCHS = 60
 _MOST_SKIPPED = 0.1
 _WARM_UP = 500  # steps over which their length grows
 _EPOCHS_AVERAGED = 5
@@ -33,7 +33,7 @@ class Training:
     normal: that prior is the weight decay. After every epoch the weights, averaged over it, are judged by the log
     density of the held-out rows. When that has not risen for ``patience`` epochs, training goes back to the best
     weights and on with a third of the step; the fourth time it stops. Then all rows, those held out among them, are
-    seen for 20 epochs with a tenth of the first step.
+    seen for 60 epochs with a tenth of the first step.
 
     Parameters
     ----------
