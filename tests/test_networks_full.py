@@ -52,13 +52,14 @@ def test_bishop_ten_thousand_rows(sample: int) -> None:
 @pytest.mark.full
 def test_sin_inverse_is_no_worse_than_by_pytorch() -> None:
     # torch 2.13, two layers of 32, SiLU, 10 components, AdamW with a cosine schedule, gradient clipping, means begun
-    # along y, 300 epochs, best weights by 1000 held-out rows; the better of two learning rates: 0.0239 from the bound
+    # along y, 300 epochs, best weights by 1000 held-out rows; on these samples on average 0.0266 below the bound with
+    # a first step of 0.003, 0.0294 with 0.01
     new = bm.datasets.sin_inverse(NEW, seed=1000)
     gaps = []
     for sample in range(3):
         data = bm.datasets.sin_inverse(10_000, seed=sample)
         gaps += held_out([train(bm.mixture_density_network(10), data, sample)], new)[0]
-    assert np.mean(gaps) < 0.0239, gaps
+    assert np.mean(gaps) < 0.0266, gaps
 
 
 @pytest.mark.parametrize("make", [bm.datasets.bishop_inverse, bm.datasets.sin_inverse])

@@ -288,4 +288,5 @@ def _notices(loop: _Loop, found: _Best) -> tuple[Notice, ...]:
 
 def _gradient_norm(density: Trainable, vector: np.ndarray) -> float:
     """Return the norm of the log posterior's gradient in prior standard deviations, which is 0 at a mode."""
-    return float(np.linalg.norm(density.prior_scale * density.logp_and_gradient(vector)[1]))
+    with threadpool_limits(1):
+        return float(np.linalg.norm(density.prior_scale * density.logp_and_gradient(vector)[1]))
