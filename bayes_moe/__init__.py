@@ -39,7 +39,7 @@ from .families import (
     ZeroInflated,
 )
 from .fitting import build, fit
-from .gates import EqualGate, SoftmaxGate
+from .gates import EqualGate, GaussianGate, SoftmaxGate, StickBreakingGate, TreeGate
 from .inference.advi import ADVI
 from .inference.em import EM
 from .inference.guides import FullRank, MeanField
@@ -50,7 +50,7 @@ from .mixture import MixtureOfExperts
 from .posterior.compare import compare
 from .posterior.fit import Fit
 from .predictors import HSGP, MLP, RBF, Activation, Constant, Kernel, Linear, Polynomial, Spline
-from .presets import mixture_density_network, nearly_flat
+from .presets import hierarchical_moe, mixture_density_network, nearly_flat
 from .scaling import Scaling
 from .storage import load
 
@@ -78,6 +78,7 @@ __all__ = [
     "FitWarning",
     "FullRank",
     "Gamma",
+    "GaussianGate",
     "Joint",
     "InputError",
     "InterruptedFit",
@@ -103,8 +104,10 @@ __all__ = [
     "SoftmaxGate",
     "SpecError",
     "Spline",
+    "StickBreakingGate",
     "StudentT",
     "Training",
+    "TreeGate",
     "Uniform",
     "Weibull",
     "ZeroInflated",
@@ -113,6 +116,7 @@ __all__ = [
     "datasets",
     "fit",
     "load",
+    "hierarchical_moe",
     "mixture_density_network",
     "nearly_flat",
     "plots",

@@ -55,6 +55,7 @@ class MixtureOfExperts:
         chosen = SoftmaxGate() if gate is None else gate
         if not isinstance(chosen, Gate):
             raise SpecError(f"MixtureOfExperts.gate: expected a gate such as bm.SoftmaxGate(), got {gate!r} → pass one")
+        chosen.check_experts(len(self.experts))
         object.__setattr__(self, "gate", chosen)
         if features is not None and not isinstance(features, MLP):
             raise SpecError(

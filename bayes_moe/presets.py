@@ -9,13 +9,43 @@ from .errors import SpecError
 from .experts import Expert
 from .families import Family, Parameter, Role
 from .families import Normal as NormalFamily
-from .gates import SoftmaxGate
+from .gates import SoftmaxGate, StickBreakingGate, TreeGate
+from .gates.branching import Branch
 from .mixture import MOST_EXPERTS, MixtureOfExperts
 from .predictors import HSGP, MLP, Constant, Linear, Predictor
 from .priors import LearnedScale, Normal
 
 _COEFFICIENT_SD = 100.0
 _LOG_SIGMA_SD = 2.0
+
+
+def hierarchical_moe(branches: tuple[Branch, ...] = (2, 2), expert: Expert | None = None) -> MixtureOfExperts:
+    """Return a hierarchical mixture of experts: equal experts at the leaves of a tree of softmax gates.
+
+    Parameters
+    ----------
+    branches
+        Shape of the tree, as for `TreeGate`.
+    expert
+        What stands at every leaf; None: a linear Normal expert.
+
+    Raises
+    ------
+    SpecError
+        If the tree or the expert is not one.
+
+    References
+    ----------
+    Jordan and Jacobs (1994), Hierarchical mixtures of experts and the EM algorithm, Neural Computation 6.
+
+    Examples
+    --------
+    >>> import bayes_moe as bm
+    >>> len(bm.hierarchical_moe((2, 3)).experts)
+    6
+    """
+    gate = TreeGate(branches)
+    return MixtureOfExperts([Expert() if expert is None else expert] * gate.leaves, gate)
 
 
 def mixture_density_network(
@@ -64,7 +94,7 @@ def nearly_flat(model: MixtureOfExperts) -> MixtureOfExperts:
     """Return the same model under almost flat priors, to compare with maximum likelihood.
 
     Coefficients and gate get standard deviation 100 and log sigma 2, on the standardised scale. Gaussian processes keep
-    the priors of amplitude and lengthscale.
+    the priors of amplitude and lengthscale; `GaussianGate` keeps its prior: without one its covariances have no mode.
 
     Parameters
     ----------
@@ -85,7 +115,7 @@ def nearly_flat(model: MixtureOfExperts) -> MixtureOfExperts:
         for expert in model.experts
     ]
     gate = model.gate
-    if isinstance(gate, SoftmaxGate):
+    if isinstance(gate, SoftmaxGate | StickBreakingGate | TreeGate):
         gate = replace(gate, predictor=_with_priors(gate.predictor, _gate_intercept(gate.predictor), _FLAT_GATE))
     return MixtureOfExperts(experts, gate, model.features)
 

@@ -41,7 +41,8 @@ def main(path: str, out: str = "out") -> None:
         score = np.concatenate(scores).mean()
         near, distant = hit[~far].mean(), hit[far].mean()
         print(f"{name:22} held-out log density {score:.3f}; 90 % bands hold {near:.0%} near, {distant:.0%} far")
-        bm.plots.predictive(bm.fit(model, X, y, bm.EM(seed=1), progress=False), ax=ax).set_title(name, loc="right")
+        whole = bm.fit(model, X, y, bm.EM(seed=1), progress=False)
+        bm.plots.predictive(whole, ax=ax).set_title(name, loc="right", y=1.07)
     Path(out).mkdir(exist_ok=True)
     axes[0].figure.savefig(Path(out) / "lidar_bands.png", dpi=130)
 

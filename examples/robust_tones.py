@@ -1,8 +1,8 @@
 """Can two lines be found when a tenth of the rows is nonsense?
 
 Musicians tuned a tone to a stretched one and followed one of two rules (Cohen 1980): two crossing lines. Ten rows far
-off are added, as in the literature on robust mixtures. Normal experts follow them; Student-t experts, or a uniform expert
-that takes what fits nowhere, do not.
+off are added, as in the literature on robust mixtures. Normal experts follow them; Student-t experts, or a uniform
+expert that takes what fits nowhere, do not.
 
     python examples/robust_tones.py path/to/tonedata.csv
 """  # noqa: D400 - it asks a question
@@ -38,7 +38,7 @@ def main(path: str, out: str = "out") -> None:
             fit = bm.fit(model, a[:, None], b, bm.EM(seed=1), progress=False)
             slopes = np.sort(fit.idata["posterior"]["mu_slopes"].values.ravel()[:2])
             print(f"{name:17} {what:8} slopes {slopes.round(2)}   log likelihood {fit.log_likelihood:.1f}")
-        bm.plots.experts(fit, ax=ax).set_title(name, loc="right")
+        bm.plots.experts(fit, ax=ax).set_title(name, loc="right", y=1.07)
     print("A musician who hears the octave has slope 0, one who hears the overtone slope 1.")
     Path(out).mkdir(exist_ok=True)
     axes[0].figure.savefig(Path(out) / "robust_tones.png", dpi=130)

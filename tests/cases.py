@@ -7,7 +7,7 @@ and thereby gets all the tests.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from typing import Any
 
@@ -20,6 +20,7 @@ from bayes_moe import (
     Constant,
     EqualGate,
     Expert,
+    GaussianGate,
     Kernel,
     Linear,
     MixtureOfExperts,
@@ -27,6 +28,8 @@ from bayes_moe import (
     Polynomial,
     SoftmaxGate,
     Spline,
+    StickBreakingGate,
+    TreeGate,
     nearly_flat,
     priors,
 )
@@ -269,6 +272,33 @@ TABLES: dict[str, Case] = {
     ),
     "flat, sigma of x, polynomial": simulated(nearly_flat(_mixture(2, mu=Polynomial(2), sigma=Linear())), 36),
 }
+_UNLIKE_TREE = MixtureOfExperts([Expert(), Expert(), Expert(sigma=Linear()), Expert(mu=Constant())], TreeGate((2, 2)))
+_DEEP = TreeGate((((1, 1), 1), 2), Polynomial(2, slopes=priors.Normal(0, 0.9, standardised=True)))
+TREES: dict[str, Case] = {
+    "tree": simulated(_mixture(4, TreeGate()), 41, rows=40),
+    "tree, two columns, weighted": simulated(_mixture(4, TreeGate()), 42, rows=40, columns=2, weighted=True),
+    "unbalanced tree, gate_X": simulated(_mixture(5, TreeGate(((1, 1), 3))), 44, rows=40, gate_columns=2),
+    "deep tree, fixed prior": simulated(_mixture(5, _DEEP), 45, rows=40),
+    "constant tree": simulated(_mixture(4, TreeGate((2, 2), Constant())), 46),
+    "tree of unlike experts": simulated(_UNLIKE_TREE, 47, rows=40),
+    "flat tree": simulated(nearly_flat(_mixture(4, TreeGate())), 48, rows=40),
+}
+_FIXED_STICKS = StickBreakingGate(Linear(slopes=priors.Normal(0, 0.7), intercept=priors.Normal(0, 2.0)))
+STICKS: dict[str, Case] = {
+    "sticks": simulated(_mixture(3, StickBreakingGate()), 51, rows=40),
+    "sticks, gate_X, weighted": simulated(_mixture(3, StickBreakingGate()), 52, weighted=True, gate_columns=2),
+    "sticks, fixed priors": simulated(_mixture(4, _FIXED_STICKS), 53, rows=40, columns=2),
+    "one stick": simulated(_mixture(1, StickBreakingGate()), 55),
+    "flat sticks": simulated(nearly_flat(_mixture(2, StickBreakingGate())), 56),
+}
+GAUSSIANS: dict[str, Case] = {
+    "regions": simulated(_mixture(2, GaussianGate()), 61),
+    "regions, two columns, weighted": simulated(_mixture(3, GaussianGate()), 62, rows=40, columns=2, weighted=True),
+    "regions, gate_X": simulated(_mixture(2, GaussianGate()), 63, columns=2, gate_columns=3),
+    "regions of odd columns": replace(_odd_columns(), model=_mixture(2, GaussianGate())),
+    "regions of no columns": simulated(_mixture(3, GaussianGate()), 65, columns=0),
+    "one region": simulated(_mixture(1, GaussianGate()), 66, columns=2),
+}
 KERNELS: dict[str, Case] = GATES | EXPERTS | SHARED | BASES | OFFSETS | TABLES
 """Normal experts under a softmax or equal gate, which have compiled kernels of their own."""
-CASES: dict[str, Case] = KERNELS | GENERAL
+CASES: dict[str, Case] = KERNELS | GENERAL | TREES | STICKS | GAUSSIANS

@@ -17,9 +17,24 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.interpolate import BSpline
 from scipy.special import gammaln, log_softmax, logsumexp, softmax
-from scipy.stats import norm, uniform
+from scipy.stats import invwishart, multivariate_normal, norm, uniform
 
-from bayes_moe import HSGP, RBF, Constant, EqualGate, Kernel, Linear, MixtureOfExperts, Polynomial, Spline, priors
+from bayes_moe import (
+    HSGP,
+    RBF,
+    Constant,
+    EqualGate,
+    GaussianGate,
+    Kernel,
+    Linear,
+    MixtureOfExperts,
+    Polynomial,
+    SoftmaxGate,
+    Spline,
+    StickBreakingGate,
+    TreeGate,
+    priors,
+)
 from tests.cases import Case
 from tests.oracle_families import Anatomy, Follows, anatomy, centre, log_density, prefixed
 
@@ -36,18 +51,21 @@ class Terms:
         (n, K): log gate probabilities and log densities of y in the user's units.
     weights
         (n,).
+    covariates
+        (n,) log density of x, where the gate has one; else zeros.
     """
 
     prior: float
     gate: np.ndarray
     experts: np.ndarray
     weights: np.ndarray
+    covariates: np.ndarray
 
     @property
     def counted(self) -> Terms:
         """The terms of the rows of positive weight."""
         rows = self.weights > 0
-        return Terms(self.prior, self.gate[rows], self.experts[rows], self.weights[rows])
+        return Terms(self.prior, self.gate[rows], self.experts[rows], self.weights[rows], self.covariates[rows])
 
     @cached_property
     def rows(self) -> np.ndarray:
@@ -61,8 +79,8 @@ class Terms:
 
     @property
     def log_posterior(self) -> float:
-        """Log likelihood plus log prior."""
-        return self.log_likelihood + self.prior
+        """Log likelihood, of x too where the gate models it, plus log prior."""
+        return self.log_likelihood + math.fsum(self.weights * self.covariates) + self.prior
 
     def responsibilities(self, temperature: float = 1.0) -> np.ndarray:
         """Softmax over experts of log gate + log density, divided by a temperature."""
@@ -70,7 +88,7 @@ class Terms:
 
     def expected(self, responsibilities: np.ndarray) -> float:
         """Expected complete-data log posterior under given responsibilities."""
-        joint = self.gate + self.experts
+        joint = self.gate + self.experts + self.covariates[:, None]
         cells = np.ndindex(*joint.shape)
         return math.fsum(self.weights[i] * responsibilities[i, k] * joint[i, k] for i, k in cells) + self.prior
 
@@ -294,11 +312,13 @@ class Oracle:
             for order, position in enumerate(positions):
                 own = {name: values[:, order] for name, values in found.items()}
                 density[:, position] = self._log_density(expert.family, own)
-        gate = self._gate(left, log_priors)
+        gate, covariates = self._gate(left, log_priors), np.zeros(len(self.y))
+        if isinstance(self.model.gate, GaussianGate):
+            gate, covariates = gate - logsumexp(gate, axis=1, keepdims=True), logsumexp(gate, axis=1)
         assert not left, f"values that nothing reads: {list(left)}"
         value, loc, scale, log_jacobian = np.array(log_priors).T
         prior = math.fsum([*norm.logpdf(value, loc, scale), *log_jacobian])
-        return Terms(prior, gate, density, self.weights)
+        return Terms(prior, gate, density, self.weights, covariates)
 
     def log_posterior(self, point: Mapping[str, Any]) -> float:
         """Return the log posterior at unconstrained values by name."""
@@ -524,12 +544,9 @@ class Oracle:
         predictor = self.model.gate.predictor
         basis = self.basis(predictor, self.gate_free)
         width = len(basis)
+        if isinstance(self.model.gate, GaussianGate):
+            return self._regions(left, basis, log_priors)
         prior = None if isinstance(predictor, Constant) else predictor.slopes_prior
-        intercepts = left.pop("gate_intercept_z_zerosum__")
-        slopes = left.pop("gate_slopes_z_zerosum__") if width else np.zeros((0, count - 1))
-        assert intercepts.shape == (count - 1,)
-        assert slopes.shape == (width, count - 1)
-        log_priors += [Prior(value, 0.0, 1.0) for value in (*intercepts, *slopes.ravel())]
         if isinstance(prior, priors.Normal):
             spreads = [prior.scale * (1.0 if prior.standardised else unit) for _, unit in basis]
         else:
@@ -549,10 +566,146 @@ class Oracle:
         elif isinstance(prior, priors.Normal) or prior is None:
             total = 1.5
         amplitude = predictor.intercept.scale if predictor.intercept else math.sqrt(1.0 + total**2) / 1.8
+        if isinstance(self.model.gate, SoftmaxGate):
+            intercepts = left.pop("gate_intercept_z_zerosum__")
+            slopes = left.pop("gate_slopes_z_zerosum__") if width else np.zeros((0, count - 1))
+            assert intercepts.shape == (count - 1,)
+            assert slopes.shape == (width, count - 1)
+            return self._softmax(intercepts, slopes, amplitude, spreads, basis, log_priors)
+        reading = {StickBreakingGate: self._sticks, TreeGate: self._tree}[type(self.model.gate)]
+        return reading(left, amplitude, spreads, basis, log_priors)
+
+    def _regions(
+        self, left: dict[str, np.ndarray], basis: Sequence[tuple[np.ndarray, float]], log_priors: list[Prior]
+    ) -> np.ndarray:
+        """Return the log of weight times normal density of x (n, K), and collect the normal-inverse-Wishart prior.
+
+        The prior is that of means and covariances, times the Jacobian of these in the unconstrained values.
+        """
+        count, d = len(self.model.experts), len(basis)
+        logits = left.pop("gate_weight_z_zerosum__")
+        log_priors += [Prior(value, 0.0, 1.0) for value in logits]
+        out = np.tile(log_softmax(np.array(zero_sum(logits))), (len(self.y), 1))
+        if d == 0:
+            return out
+        z, logs = left.pop("gate_mean_z"), left.pop("gate_variance_log__")
+        c = left.pop("gate_pair_z") if d > 1 else np.zeros((count, 0))
+        x, psi, kappa = np.column_stack([column for column, _ in basis]), count ** (-2.0 / d), 0.01
+        for k in range(count):
+            variance = np.exp(logs[k])
+            unit, at = np.eye(d), 0
+            for j in range(d):  # column j is a_j + Σ b_i x_i plus noise
+                for i in range(j):
+                    unit[j, i] = -c[k, at] * math.sqrt(variance[j] / psi)
+                    at += 1
+            lower = np.linalg.inv(unit)
+            covariance = lower @ np.diag(variance) @ lower.T
+            mean = lower @ (z[k] * np.sqrt(variance / kappa))
+            log_jacobian = sum(
+                (d - 1 - j) * logs[k, j]  # from L, D to S = L D L'
+                + 0.5 * j * (logs[k, j] - math.log(psi))  # from c to b
+                + logs[k, j]  # from the log to the variance
+                + 0.5 * (logs[k, j] - math.log(kappa))  # from z to a
+                for j in range(d)
+            )
+            density = invwishart.logpdf(covariance, d + 2, psi * np.eye(d))
+            density += multivariate_normal.logpdf(mean, np.zeros(d), covariance / kappa, allow_singular=True)
+            log_priors.append(Prior(0.0, 0.0, 1.0, density + log_jacobian + 0.5 * math.log(2.0 * math.pi)))
+            out[:, k] += multivariate_normal.logpdf(x, mean, covariance, allow_singular=True)
+        return out
+
+    def _sticks(
+        self,
+        left: dict[str, np.ndarray],
+        amplitude: float,
+        spreads: Sequence[float],
+        basis: Sequence[tuple[np.ndarray, float]],
+        log_priors: list[Prior],
+    ) -> np.ndarray:
+        """Return log probabilities (n, K) of one choice after the other and collect their priors."""
+        count, rows = len(self.model.experts), len(self.y)
+        intercepts = left.pop("gate_intercept_z")
+        slopes = left.pop("gate_slopes_z") if basis else np.zeros((0, count - 1))
+        log_priors += [Prior(value, 0.0, 1.0) for value in (*intercepts, *np.ravel(slopes))]
+        rest, logs = np.zeros(rows), []
+        for j in range(count - 1):
+            eta = amplitude * intercepts[j] - math.log(count - 1 - j)
+            for spread, row, (column, _) in zip(spreads, slopes, basis, strict=True):
+                eta = eta + spread * row[j] * column
+            two = log_softmax(np.column_stack([np.broadcast_to(eta, rows), np.zeros(rows)]), axis=1)
+            logs.append(rest + two[:, 0])
+            rest = rest + two[:, 1]
+        return np.column_stack([*logs, rest])
+
+    def _tree(
+        self,
+        left: dict[str, np.ndarray],
+        amplitude: float,
+        spreads: Sequence[float],
+        basis: Sequence[tuple[np.ndarray, float]],
+        log_priors: list[Prior],
+    ) -> np.ndarray:
+        """Return log probabilities (n, K) of the leaves of a tree of softmax gates and collect their priors."""
+        rows, width = len(self.y), len(basis)
+        root = grown(self.model.gate.branches)
+        arities = sorted({len(node) for node in nodes_of(root)})
+        words = {m: "" if len(arities) == 1 else f"_{m}" for m in arities}
+        intercepts = {m: list(left.pop(f"gate_intercept{words[m]}_z_zerosum__")) for m in arities}
+        slopes = {m: left.pop(f"gate_slopes{words[m]}_z_zerosum__") if width else None for m in arities}
+        seen = dict.fromkeys(arities, 0)
+        leaves: list[np.ndarray] = []
+
+        def walk(node: list[Any], above: np.ndarray) -> None:
+            m = len(node)
+            place, seen[m] = seen[m], seen[m] + 1
+            sides = np.zeros((0, m - 1)) if slopes[m] is None else slopes[m][:, place]
+            own = self._softmax(intercepts[m][place], sides, amplitude, spreads, basis, log_priors)
+            for child, piece in zip(node, own.T, strict=True):
+                if child:
+                    walk(child, above + piece)
+                else:
+                    leaves.append(above + piece)
+
+        walk(root, np.zeros(rows))
+        assert [seen[m] for m in arities] == [len(intercepts[m]) for m in arities]
+        return np.column_stack(leaves)
+
+    def _softmax(
+        self,
+        intercepts: np.ndarray,
+        slopes: np.ndarray,
+        amplitude: float,
+        spreads: Sequence[float],
+        basis: Sequence[tuple[np.ndarray, float]],
+        log_priors: list[Prior],
+    ) -> np.ndarray:
+        """Return log probabilities (n, m) of one softmax gate over m choices and collect its priors."""
+        log_priors += [Prior(value, 0.0, 1.0) for value in (*intercepts, *np.ravel(slopes))]
         a = [amplitude * v for v in zero_sum(intercepts)]
         b = [[spread * v for v in zero_sum(row)] for spread, row in zip(spreads, slopes, strict=True)]
-        out = np.empty((rows, count))
-        for i in range(rows):
-            eta = [math.fsum([a[k], *(b[j][k] * basis[j][0][i] for j in range(width))]) for k in range(count)]
-            out[i] = eta
+        out = np.empty((len(self.y), len(a)))
+        for i in range(len(self.y)):
+            for k in range(len(a)):
+                out[i, k] = math.fsum([a[k], *(b[j][k] * column[i] for j, (column, _) in enumerate(basis))])
         return np.asarray(log_softmax(out, axis=1))
+
+
+def grown(branches: Any) -> list[Any]:
+    """Return the tree as lists: a node is the list of its children, a leaf the empty list."""
+    if any(isinstance(entry, tuple) for entry in branches):
+
+        def child(entry: Any) -> list[Any]:
+            if isinstance(entry, tuple):
+                return [child(below) for below in entry]
+            return [] if entry == 1 else [[] for _ in range(entry)]
+
+        return [child(entry) for entry in branches]
+    tree: list[Any] = []
+    for count in reversed(branches):
+        tree = [tree] * count
+    return tree
+
+
+def nodes_of(tree: list[Any]) -> list[list[Any]]:
+    """Return all inner nodes."""
+    return [tree, *(node for child in tree if child for node in nodes_of(child))]

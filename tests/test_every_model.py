@@ -156,5 +156,20 @@ def test_laplace_draws_predict(name: str) -> None:
     assert "mode" not in fit.summary().columns
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("engine", [bm.NUTS(draws=60, tune=120, chains=2, seed=1), bm.ADVI(draws=50, seed=1)], ids=repr)
+@pytest.mark.parametrize("name", GENERAL)
+def test_samplers_give_draws_that_predict(name: str, engine: Any) -> None:
+    """Short runs: that chains and guides move, not that they converge."""
+    case = GENERAL[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bm.FitWarning)
+        fit = bm.fit(case.model, case.X, case.y, engine, start=quick_fit(name), progress=False, **case.options)
+    assert np.isfinite(fit.log_density(case.X, case.y).values).all()
+    assert (np.ptp(fit.draws.flat, axis=0) > 0).all()
+    assert fit.summary().shape[0] > 0
+    assert np.isfinite(fit.loo().elpd) if case.weights is None else True
+
+
 def _some_rows(x: Any) -> Any:
     return x.iloc[:3] if hasattr(x, "iloc") else x[:3]

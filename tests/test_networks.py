@@ -121,9 +121,8 @@ def test_a_stopped_fit_has_no_information_criterion(fit: bm.Fit) -> None:
 def test_the_seed_decides(fit: bm.Fit) -> None:
     again = trained()
     assert np.array_equal(again.outcome.features, fit.outcome.features)
-    assert not np.array_equal(
-        trained(engine=bm.Training(seed=2, epochs=2, held_out=0)).outcome.features, fit.outcome.features
-    )
+    other = trained(engine=bm.Training(seed=2, epochs=2, held_out=0))
+    assert not np.array_equal(other.outcome.features, fit.outcome.features)
 
 
 def test_rows_of_weight_zero_are_not_there() -> None:

@@ -39,6 +39,8 @@ MODELS = {
     ),
     "processes": bm.MixtureOfExperts([bm.Expert(mu=bm.HSGP((3, 2), kernel=bm.Kernel.MATERN52))] * 2),
     "nearly flat": bm.nearly_flat(bm.MixtureOfExperts(4, bm.SoftmaxGate(bm.Polynomial(2)))),
+    "a flat tree": bm.nearly_flat(bm.hierarchical_moe(((1, 1), 3))),
+    "flat sticks": bm.nearly_flat(bm.MixtureOfExperts(3, bm.StickBreakingGate())),
     "many": bm.MixtureOfExperts(1000),
 }
 ENGINES = {
@@ -123,6 +125,9 @@ CHANGED: dict[type, dict[str, Any]] = {
     bm.priors.Normal: {"loc": 2.0, "scale": 3.0, "standardised": True},
     bm.priors.LearnedScale: {"median": 2.0, "spread": 0.5},
     bm.SoftmaxGate: {"predictor": bm.Constant()},
+    bm.GaussianGate: {"predictor": bm.Linear(("a", 1))},
+    bm.StickBreakingGate: {"predictor": bm.Polynomial(3)},
+    bm.TreeGate: {"branches": ((2, (1, 1)), 3), "predictor": bm.Constant()},
     bm.Poisson: {"exposure": "years"},
     bm.NegativeBinomial: {"exposure": "years"},
     bm.ZeroInflated: {"base": bm.NegativeBinomial("years")},
@@ -166,7 +171,7 @@ def _wrapped(value: Any) -> Any:
         return bm.MixtureOfExperts([bm.Expert(mu=value)])
     if isinstance(value, Family):
         return bm.MixtureOfExperts([bm.Expert(value)])
-    return bm.MixtureOfExperts(2, value) if isinstance(value, Gate) else value
+    return bm.MixtureOfExperts(getattr(value, "leaves", 2), value) if isinstance(value, Gate) else value
 
 
 def test_numpy_integers_come_back_as_integers() -> None:

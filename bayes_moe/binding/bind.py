@@ -18,6 +18,7 @@ from ..mixture import MixtureOfExperts
 from ..scaling import TargetScale
 from ..targets import Target, TargetKind
 from .chunks import Group
+from .contract import check_contract
 from .density import MixtureDensity
 from .design import Design, make_design
 from .extras import Extras, extra_columns, make_extras
@@ -120,7 +121,8 @@ class Bound:
                 y = y - added[:, self.parameters.gate_rows]
             return MixtureDensity(self.design, self.parameters, table, y, weights)
         outcomes = Outcomes(y, weights, extras.arguments(raw), extras.added(raw), self.design.scaling.log_unit)
-        return GeneralDensity(self.design, self.parameters, self.groups, table, outcomes, self.members)
+        alike = len(self.model.blocks) == 1
+        return GeneralDensity(self.design, self.parameters, self.groups, table, outcomes, self.members, alike=alike)
 
     @cached_property
     def network_density(self) -> NetworkDensity:
@@ -198,6 +200,8 @@ def bind(model: MixtureOfExperts, data: Data, *, weights_of_network: np.ndarray 
     scaling = data.scaling
     labels = data.outputs or tuple(str(label) for label in data.classes)
     families = [(e.family.labelled(labels) if labels else e.family).meet(y, weights) for e in model.experts]
+    for family in dict.fromkeys(families):
+        check_contract(family, y)
     met = model.with_families([family.standardised(scaling.y_center, scaling.y_scale) for family in families])
     if met.features is not None:
         if data.groups is not None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..families import Family
 from ..gates import BoundGate
+from ..gates.normalised import softmax
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +44,13 @@ class Chunk:
     eta
         (n, R) linear predictors.
     log_weights, log_density
-        (n, K) of gate and experts, in the unit of standardised y.
+        (n, K) of gate and experts, in the unit of standardised y; weights as the target has them.
     slopes
         (n, R) derivative of every expert's log density in each of its own linear predictors; 0 for the gate's.
     bends
         Per group (m, m, n, k) second derivatives, or None.
+    log_total
+        (n,) log of the summed weights where the target is the joint density of x and y, else 0.
     """
 
     table: np.ndarray
@@ -58,6 +61,7 @@ class Chunk:
     log_density: np.ndarray
     slopes: np.ndarray
     bends: tuple[np.ndarray | None, ...]
+    log_total: np.ndarray
 
     @property
     def joint(self) -> np.ndarray:
@@ -67,15 +71,7 @@ class Chunk:
     @cached_property
     def mixed(self) -> tuple[np.ndarray, np.ndarray]:
         """Log density (n,) and responsibilities (n, K); a row that no expert can explain has -inf and zeros."""
-        joint = self.joint
-        top = joint.max(axis=1, keepdims=True)
-        safe = np.where(np.isfinite(top), top, 0.0)
-        shares = np.exp(joint - safe)
-        total = shares.sum(axis=1, keepdims=True)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            value = (safe + np.log(total))[:, 0]
-            responsibilities = np.where(total == 0, 0.0, shares / total)
-        return value, responsibilities
+        return softmax(self.joint)
 
     @property
     def value(self) -> float:
@@ -84,8 +80,9 @@ class Chunk:
 
     @property
     def by_row(self) -> tuple[np.ndarray, np.ndarray]:
-        """Log density (n,) and responsibilities (n, K) of every row."""
-        return self.mixed
+        """Log density of y given x (n,) and responsibilities (n, K) of every row."""
+        value, responsibilities = self.mixed
+        return value - self.log_total, responsibilities
 
     def mass(self, responsibilities: np.ndarray) -> Mass:
         """Return what every row's log weights and log densities count, under responsibilities (n, K) of its rows."""

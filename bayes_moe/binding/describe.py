@@ -120,9 +120,7 @@ def _gate_coefficients(parameters: Parameters, design: Design, q: np.ndarray) ->
     basis = design.gate.basis
     values = {free.name: unpack_free(free, q[..., parameters.slices[free.value_name]]) for free in gate.free}
     raw = gate_coefficients(gate, values) @ basis.to_user().T
-    out = {"gate_intercept": raw[..., 0]}
-    if len(basis.names):
-        out["gate_slopes"] = raw[..., 1:]
+    out = gate.reported(raw, np, sloped=len(basis.names) > 0)
     out.update(gate.described(values))
     return out
 
@@ -147,8 +145,7 @@ def user_dims(parameters: Parameters) -> dict[str, tuple[str, ...]]:
         for quantity in hyperparameter_names(parameters, parameter.name):
             out[f"{parameter.predicted}_{quantity}"] = ("expert",)
     if parameters.gate.free:
-        out["gate_intercept"] = ("expert",)
-        out["gate_slopes"] = ("expert", "gate_feature")
+        out.update(parameters.gate.reported_dims)
         out["gate_scale"] = ()
     return out
 
@@ -164,4 +161,5 @@ def user_coords(parameters: Parameters, design: Design) -> dict[str, list[object
             out[f"{parameter.name}_label"] = list(parameter.labels)
     if len(design.gate.basis.names):
         out["gate_feature"] = list(design.gate.basis.names)
+    out.update({name: list(values) for name, values in parameters.gate.coords.items()})
     return out

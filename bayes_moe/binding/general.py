@@ -13,7 +13,9 @@ from functools import cached_property
 import numpy as np
 
 from ..families import Role
+from ..gates.normalised import softmax
 from ..log_density import Expectation, Funnel, Scene
+from .arranging import arranged
 from .chunks import Chunk, Group, pulled
 from .closed_terms import TermsOf, terms_of
 from .curvature import curvature
@@ -24,7 +26,6 @@ from .members import GroupedChunk, Members
 from .outcomes import Outcomes
 from .parameters import Parameters
 
-_HALF_LOG_2PI = 0.9189385332046727
 _CHUNK = 4096
 _LABEL_ROUNDS = 12
 _HALVINGS = 6
@@ -47,6 +48,8 @@ class GeneralDensity:
         Target, weights and further columns of the same rows.
     members
         Which rows share one label, where not every row has its own; rows stand in order of their group then.
+    alike
+        Whether all experts are equal as specifications, so that labels to start from may be put into any order.
     """
 
     design: Design
@@ -55,6 +58,7 @@ class GeneralDensity:
     table: np.ndarray
     outcomes: Outcomes
     members: Members | None = None
+    alike: bool = False
     functions: tuple[TermsOf, ...] = field(default=(), repr=False)
 
     @property
@@ -86,10 +90,9 @@ class GeneralDensity:
 
     @cached_property
     def offset(self) -> float:
-        """The log posterior's part that depends on no parameter: normalisers of the prior and the unit of y."""
-        prior = -np.sum(np.log(self.parameters.prior_scale)) - self.size * _HALF_LOG_2PI
+        """The log posterior's part that depends on no parameter: the unit of y."""
         weights = self.weights if self.members is None else self.members.spread(self.members.counts) * self.weights
-        return float(prior - weights.sum() * self.outcomes.log_unit)
+        return float(-weights.sum() * self.outcomes.log_unit)
 
     # -- rows --------------------------------------------------------------------------------------------------
 
@@ -127,9 +130,10 @@ class GeneralDensity:
             for row, slope in zip(group.rows, terms.slopes, strict=True):
                 slopes[:, row] = slope
             bent.append(terms.bends)
-        log_weights = self.parameters.gate.log_weights(eta[:, : self.parameters.gate.predictors])
-        columns = table[:, self.parameters.gate_positions]
-        found = (table, columns, seen.weights, eta, log_weights, log_density, slopes, tuple(bent))
+        gate = self.parameters.gate
+        log_weights = gate.log_joint(eta[:, : gate.predictors])
+        columns, total = table[:, self.parameters.gate_positions], gate.log_total(log_weights)
+        found = (table, columns, seen.weights, eta, log_weights, log_density, slopes, tuple(bent), total)
         return Chunk(*found) if members is None else GroupedChunk(*found, members)
 
     @cached_property
@@ -140,12 +144,11 @@ class GeneralDensity:
 
     def log_prior(self, q: np.ndarray) -> float:
         """Return the log prior density of the free variables."""
-        z = (q - self.parameters.prior_loc) / self.parameters.prior_scale
-        return float(-0.5 * z @ z - np.sum(np.log(self.parameters.prior_scale)) - self.size * _HALF_LOG_2PI)
+        return self.parameters.log_prior(q)[0]
 
     def log_likelihood(self, q: np.ndarray) -> float:
-        """Return the weighted log likelihood, in the user's units of y."""
-        return float(self.logp(q) - self.log_prior(q))
+        """Return the weighted log likelihood of y given x, in the user's units of y."""
+        return float(self.weights @ self.row_log_density(q))
 
     def logp(self, q: np.ndarray) -> float:
         return self.logp_and_gradient(q)[0]
@@ -162,9 +165,8 @@ class GeneralDensity:
         return self._with_prior(q, value, scores)
 
     def _with_prior(self, q: np.ndarray, value: float, scores: np.ndarray) -> tuple[float, np.ndarray]:
-        z = (q - self.parameters.prior_loc) / self.parameters.prior_scale
-        gradient = self.parameters.pull_back(q, scores) - z / self.parameters.prior_scale
-        return float(value - 0.5 * z @ z + self.offset), gradient
+        prior, slope, _ = self.parameters.log_prior(q)
+        return float(value + prior + self.offset), self.parameters.pull_back(q, scores) + slope
 
     def compiled(self) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
         # PyTensor's functions keep their arguments in one place: every thread needs its own
@@ -176,7 +178,7 @@ class GeneralDensity:
         rows, columns = self.parameters.active
         jacobian = self.parameters.jacobian(q)[rows * self.design.width + columns]
         out = jacobian.T @ inner @ jacobian + self.parameters.curvature(q, scores)
-        out -= np.diag(1.0 / self.parameters.prior_scale**2)
+        out += np.diag(self.parameters.log_prior(q)[2])
         return np.asarray(0.5 * (out + out.T))
 
     def expand(self, q: np.ndarray) -> dict[str, np.ndarray]:
@@ -204,9 +206,8 @@ class GeneralDensity:
                 start += len(chunk.table)
                 value += float(np.sum(np.where(mass.gate > 0, mass.gate * chunk.log_weights, 0.0)))
                 value += float(np.sum(np.where(mass.experts > 0, mass.experts * chunk.log_density, 0.0)))
-            sums.add(
-                chunk, mass, pulled(chunk, mass, self.parameters.gate, self.groups), self.parameters.gate, self.groups
-            )
+            gate = self.parameters.gate
+            sums.add(chunk, mass, pulled(chunk, mass, gate, self.groups), gate, self.groups)
         log_posterior, gradient = self._with_prior(q, value, sums.scores)
         return Expectation(q, log_posterior, gradient, sums.sizes, sums)
 
@@ -241,9 +242,7 @@ class GeneralDensity:
     def responsibilities(self, q: np.ndarray, *, temperature: float = 1.0) -> np.ndarray:
         if temperature == 1.0:
             return self.by_row(q)[1]
-        joint = np.concatenate([chunk.joint for chunk in self.chunks(q)]) / temperature
-        joint = np.exp(joint - joint.max(axis=1, keepdims=True))
-        shares = np.asarray(joint / joint.sum(axis=1, keepdims=True))
+        shares = softmax(np.concatenate([chunk.joint for chunk in self.chunks(q)]) / temperature)[1]
         return shares if self.members is None else self.members.spread(shares)
 
     def row_log_density(self, q: np.ndarray) -> np.ndarray:
@@ -260,6 +259,8 @@ class GeneralDensity:
 
     def fit_labels(self, responsibilities: np.ndarray) -> np.ndarray:
         responsibilities = self._common(responsibilities)
+        if self.alike:
+            responsibilities = arranged(self.parameters, self.table, self.weights, self.members, responsibilities)
         now = self._sums(self.parameters.prior_loc.copy(), responsibilities)
         for _ in range(_LABEL_ROUNDS):
             damping = 1.0

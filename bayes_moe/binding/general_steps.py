@@ -29,13 +29,17 @@ class Sums:
     bends
         Per expert (m P, m P): its Hessian in the coefficients of its m linear predictors.
     gate
-        (G W, G W): Hessian of the expected log weights in the gate's coefficients, on its own W columns.
+        Per block of b linear predictors of the gate (b W, b W): Hessian of the expected log weights in their
+        coefficients, on the gate's own W columns.
+    gate_sizes
+        (K,) sums of responsibilities as the gate counts them: a group with one label once.
     """
 
     sizes: np.ndarray
     scores: np.ndarray
     bends: tuple[np.ndarray, ...]
-    gate: np.ndarray
+    gate: tuple[np.ndarray, ...]
+    gate_sizes: np.ndarray
 
     @classmethod
     def empty(cls, parameters: Parameters, groups: Sequence[Group]) -> Sums:
@@ -44,12 +48,14 @@ class Sums:
         slots = np.zeros(parameters.experts, dtype=int)
         for group in groups:
             slots[group.experts] = len(group.rows)
-        side = parameters.gate.predictors * len(parameters.gate_positions) if parameters.gate.free else 0
+        gate = parameters.gate
+        sides = [len(block.rows) * len(parameters.gate_positions) for block in gate.blocks] if gate.free else []
         return cls(
             np.zeros(parameters.experts),
             np.zeros((parameters.rows, width)),
             tuple(np.zeros((slot * width, slot * width)) for slot in slots),
-            np.zeros((side, side)),
+            tuple(np.zeros((side, side)) for side in sides),
+            np.zeros(parameters.experts),
         )
 
     def add(self, chunk: Chunk, mass: Mass, pulled: np.ndarray, gate: BoundGate, groups: Sequence[Group]) -> None:
@@ -69,24 +75,19 @@ class Sums:
                         self.bends[expert][a * width : (a + 1) * width, b * width : (b + 1) * width] += square
                         if b > a:
                             self.bends[expert][b * width : (b + 1) * width, a * width : (a + 1) * width] += square
-        if len(self.gate):
-            self._add_gate(chunk, mass.gate, gate)
-
-    def _add_gate(self, chunk: Chunk, mass: np.ndarray, gate: BoundGate) -> None:
-        columns = chunk.gate_table
-        bend = gate.bend(chunk.eta[:, : gate.predictors], mass)
-        w = columns.shape[1]
-        for a in range(gate.predictors):
-            for b in range(a, gate.predictors):
-                square = (columns * bend[:, a, b, None]).T @ columns
-                self.gate[a * w : (a + 1) * w, b * w : (b + 1) * w] += square
-                if b > a:
-                    self.gate[b * w : (b + 1) * w, a * w : (a + 1) * w] += square
+        self.gate_sizes[:] += mass.gate.sum(axis=0)
+        if self.gate:
+            eta = chunk.eta[:, : gate.predictors]
+            for sums, square in zip(self.gate, gate_bends(gate, chunk.gate_table, eta, mass.gate), strict=True):
+                sums += square
 
 
 def maximise(parameters: Parameters, q: np.ndarray, sums: Sums, *, damping: float) -> np.ndarray:
     """Return q moved by a damped Newton step of every expert's and the gate's own part of the objective."""
     out = q.copy()
+    best = parameters.gate.closed_form(sums.gate_sizes, sums.gate)
+    if best is not None:
+        out[parameters.gate_start :] = best
     if damping > 0:
         precision = parameters.prior_scale**-2.0
         slope = parameters.pull_back(q, sums.scores) - precision * (q - parameters.prior_loc)
@@ -99,8 +100,10 @@ def maximise(parameters: Parameters, q: np.ndarray, sums: Sums, *, damping: floa
             for expert, matrix in parameters.maps(island, q):
                 curvature -= matrix.T @ sums.bends[expert] @ matrix
             out[places] += damping * _shortened(parameters, places, _ascent(curvature, slope[places]))
-        if parameters.gate_start < parameters.size:
-            out[parameters.gate_start :] += damping * _gate_step(parameters, q, sums)
+        if best is None and parameters.gate_start < parameters.size:
+            scores = sums.scores[: parameters.gate_rows, parameters.gate_positions]
+            inner = q[parameters.gate_start :]
+            out[parameters.gate_start :] += damping * gate_step(parameters.gate, inner, scores, sums.gate)
     return settle(parameters, out)
 
 
@@ -131,17 +134,36 @@ def _shortened(parameters: Parameters, places: np.ndarray, step: np.ndarray) -> 
     return step / max(longest, 1.0)
 
 
-def _gate_step(parameters: Parameters, q: np.ndarray, sums: Sums) -> np.ndarray:
-    """Return the Newton step of the gate's values, its scale at rest."""
-    gate, inner = parameters.gate, q[parameters.gate_start :]
-    side = gate.predictors * len(parameters.gate_positions)
-    moved = gate.moved(len(inner))
-    jacobian = gate.jacobian(inner).reshape(side, -1)[:, :moved]
-    matrix = np.eye(moved) - jacobian.T @ sums.gate @ jacobian
-    score = sums.scores[: gate.predictors, parameters.gate_positions].ravel()
-    step = np.linalg.solve(matrix, jacobian.T @ score - inner[:moved])
-    now = np.abs(gate.jacobian(inner).reshape(side, -1)[:, :moved] @ inner[:moved]).max(initial=0.0)
-    longest = float(np.abs(jacobian @ step).max(initial=0.0)) / max(_LONGEST, 2.0 * float(now))
+def gate_bends(gate: BoundGate, columns: np.ndarray, eta: np.ndarray, mass: np.ndarray) -> list[np.ndarray]:
+    """Return, block by block, the Hessian (b W, b W) of the expected log weights in the gate's coefficients.
+
+    ``columns`` (n, W) are the gate's, ``eta`` (n, G) its linear predictors, ``mass`` (n, K) weighted responsibilities.
+    """
+    out, w = [], columns.shape[1]
+    for bend in gate.bends(eta, mass):
+        size = bend.shape[1]
+        sums = np.empty((size * w, size * w))
+        for a in range(size):
+            for b in range(a, size):
+                square = (columns * bend[:, a, b, None]).T @ columns
+                sums[a * w : (a + 1) * w, b * w : (b + 1) * w] = square
+                sums[b * w : (b + 1) * w, a * w : (a + 1) * w] = square
+        out.append(sums)
+    return out
+
+
+def gate_step(gate: BoundGate, inner: np.ndarray, scores: np.ndarray, bends: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the Newton step of the gate's values, block by block, its scale at rest.
+
+    ``scores`` (G, W) is the gradient of the expected log weights in the gate's coefficients, ``bends`` its Hessian.
+    """
+    jacobian = gate.jacobian(inner)
     out = np.zeros(len(inner))
-    out[:moved] = step / max(longest, 1.0)
+    for block, bend in zip(gate.blocks, bends, strict=True):
+        own, values = jacobian[block.rows][:, :, block.values].reshape(len(bend), -1), inner[block.values]
+        matrix = np.eye(len(values)) - own.T @ bend @ own
+        step = np.linalg.solve(matrix, own.T @ scores[block.rows].ravel() - values)
+        now = np.abs(own @ values).max(initial=0.0)
+        longest = float(np.abs(own @ step).max(initial=0.0)) / max(_LONGEST, 2.0 * float(now))
+        out[block.values] = step / max(longest, 1.0)
     return out

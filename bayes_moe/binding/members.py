@@ -146,9 +146,10 @@ class GroupedChunk(Chunk):
 
     @property
     def by_row(self) -> tuple[np.ndarray, np.ndarray]:
-        """Log density (n,), each row's share of its group's, and responsibilities (n, K) of every row."""
+        """Log density of y given x (n,), each row's share of its group's, and responsibilities (n, K) of every row."""
         value, responsibilities = self.mixed
         members = self.members
+        value = value - self.log_total[members.starts]
         return members.spread(value / members.summed(self.weights)), members.spread(responsibilities)
 
     def mass(self, responsibilities: np.ndarray) -> Mass:

@@ -68,11 +68,14 @@ def build_model(
             for group in groups
         ]
         units = (_shared(scaling.y_center), _shared(scaling.y_scale))
-        declared = predictors.logits(columns), parts, (*units, *weights), observed, dims
+        logits = predictors.logits(columns)
+        declared = logits, parts, (*units, *weights), observed, dims
         if data.groups is None:
             observe(*declared)
         else:
             observe_groups(*declared, data.groups)
+        if parameters.gate.joint:
+            _observe_covariates(logits, data)
         predictors.report()
     return built
 
@@ -105,6 +108,12 @@ def _declare(free: Free) -> TensorVariable:
         sigma = pt.specify_broadcastable(_shared(np.array(scale)), scale.ndim - 1)
         return pm.ZeroSumNormal(free.name, sigma=sigma, dims=free.dims)
     dims = free.dims or None
+    if free.inverse_gamma is not None:
+        alpha, beta = (
+            pm.Data(f"{free.name}_{word}", np.array(np.broadcast_to(values, free.shape)), dims=dims)
+            for word, values in zip(("alpha", "beta"), free.inverse_gamma, strict=True)
+        )
+        return pm.InverseGamma(free.name, alpha=alpha, beta=beta, dims=dims)
     loc, scale = (
         pm.Data(f"{free.name}_{word}", np.array(np.broadcast_to(values, free.shape)), dims=dims)
         for word, values in (("loc", free.loc), ("scale", free.scale))
@@ -173,8 +182,9 @@ class _Predictors:
 
     def logits(self, columns: TensorVariable) -> TensorVariable:
         """Return the gate's unnormalised log weights (rows, K)."""
-        places = _places(range(self.parameters.experts), self.parameters.gate_positions, self.design.width)
-        return columns @ self._placed([self._gate()], [places], self.experts).T
+        places = _places(range(self.parameters.gate_rows), self.parameters.gate_positions, self.design.width)
+        placed = self._placed([self._gate()], [places], self._shared_gate().predictors)
+        return self._shared_gate().log_weights_graph(columns @ placed.T)
 
     def of_group(self, group: Group, columns: TensorVariable, table: TensorVariable) -> list[TensorVariable]:
         """Return the linear predictors of some experts: (rows, k), or (k,) where one is the same for every row."""
@@ -229,9 +239,11 @@ class _Predictors:
                 self._register(parameter.predicted, f"{parameter.name}_feature", full, names, dims)
             self._report_weights(parameter)
         if self.parameters.gate.free:
-            basis = self.design.gate.basis
-            self._register("gate", "gate_feature", self._gate() @ _shared(basis.to_user().T), basis.names)
-            for name, value in self._shared_gate().described(self.variables, pt).items():
+            gate, basis = self._shared_gate(), self.design.gate.basis
+            raw = self._gate() @ _shared(basis.to_user().T)
+            for name, value in gate.reported(raw, pt, sloped=len(basis.names) > 0).items():
+                pm.Deterministic(name, value, dims=self.parameters.gate.reported_dims[name])
+            for name, value in gate.described(self.variables, pt).items():
                 pm.Deterministic(name, value)
 
     def _user(self, parameter: Parameter, label: int, names: Sequence[str]) -> TensorVariable:
@@ -318,4 +330,17 @@ def _stacked(blocks: Sequence[TensorVariable], terms: Sequence[ExpertTerm]) -> T
 
 def _places(experts: Sequence[int], positions: np.ndarray, width: int) -> np.ndarray:
     """Return where the coefficients of some experts stand in the raveled (K, width) matrix of all."""
-    return np.ravel(np.asarray(experts)[:, None] * width + positions[None, :])
+    return np.ravel(np.asarray(experts, dtype=np.int64)[:, None] * width + positions[None, :])
+
+
+def _observe_covariates(log_joint: TensorVariable, data: Data) -> None:
+    """Add the log density of x under a gate that models it, that of a group once; y stays observed given x."""
+    top = log_joint.max(axis=1, keepdims=True)
+    log_density = top[:, 0] + pt.log(pt.exp(log_joint - top).sum(axis=1))
+    counts = data.weights
+    if data.groups is not None:
+        seen = np.flatnonzero(data.weights > 0)
+        counts = np.zeros(len(data.weights))
+        counts[seen[np.unique(data.groups.codes[seen], return_index=True)[1]]] = 1.0
+    counted = pm.Data("gate_counts", counts, dims="obs")
+    pm.Potential("gate_X", pt.switch(pt.eq(counted, 0.0), 0.0, counted * log_density))

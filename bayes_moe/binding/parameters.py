@@ -15,12 +15,13 @@ import numpy as np
 from ..families import Role
 from ..gates import BoundGate, Free
 from ..gates.base import zero_sum_basis
-from ..gates.softmax import BoundSoftmax
 from ..log_density import Funnel
 from ..mixture import MixtureOfExperts
 from .design import Design
 from .expert_terms import ExpertTerm, make_expert_terms
 from .scaled import Scaled
+
+_HALF_LOG_2PI = 0.9189385332046727
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +92,24 @@ class Parameters:
     def prior_scale(self) -> np.ndarray:
         """Prior standard deviation of every entry of q."""
         return _flat(np.broadcast_to(free.scale, free.value_shape) for free in self.free)
+
+    def log_prior(self, q: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """Return the log prior density of the free variables, its gradient and the diagonal of its Hessian."""
+        z = (q - self.prior_loc) / self.prior_scale
+        value = -0.5 * z**2 - self._log_normaliser
+        slope, bend = -z / self.prior_scale, -(self.prior_scale**-2.0)
+        for free in self._not_normal:
+            where = self.slices[free.value_name]
+            value[where], slope[where], bend[where] = free.log_prior(q[where])
+        return float(value.sum()), slope, bend
+
+    @cached_property
+    def _log_normaliser(self) -> np.ndarray:
+        return np.asarray(np.log(self.prior_scale) + _HALF_LOG_2PI)
+
+    @cached_property
+    def _not_normal(self) -> tuple[Free, ...]:
+        return tuple(free for free in self.gate.free if free.inverse_gamma is not None)
 
     @cached_property
     def links(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -186,17 +205,14 @@ class Parameters:
     @property
     def gate_scale(self) -> int | None:
         """Position in q of the gate's learned log scale, if there is one that matters."""
-        gate = self.gate
-        learned = self.experts > 1 and isinstance(gate, BoundSoftmax) and gate.scaled
-        return self.size - 1 if learned else None
+        return self.size - 1 if self.experts > 1 and self.gate.rate is not None else None
 
     @property
     def funnel(self) -> Funnel | None:
         """The gate's values that its learned scale multiplies."""
-        gate = self.gate
-        if self.gate_scale is None or not isinstance(gate, BoundSoftmax) or gate.spread == 0:
+        if self.gate_scale is None or not self.gate.rate:
             return None
-        return Funnel(slice(self.gate_start, self.size - 1), self.gate_scale, gate.spread)
+        return Funnel(slice(self.gate_start, self.size - 1), self.gate_scale, self.gate.rate)
 
     @cached_property
     def gate_grid(self) -> tuple[np.ndarray, ...]:
@@ -274,6 +290,8 @@ class Parameters:
 def unpack_free(free: Free, values: np.ndarray) -> np.ndarray:
     """Return constrained values (..., shape) of one free variable from its unconstrained ones (..., size)."""
     shaped = values.reshape((*values.shape[:-1], *free.value_shape))
+    if free.inverse_gamma is not None:
+        return np.exp(shaped)
     if not free.zero_sum:
         return shaped
     return np.asarray(shaped @ zero_sum_basis(free.shape[-1]).T)

@@ -2,6 +2,9 @@
 
 from .base import BoundGate, Free, Gate
 from .equal import EqualGate
+from .gaussian import GaussianGate
 from .softmax import SoftmaxGate
+from .stick_breaking import StickBreakingGate
+from .tree import TreeGate
 
-__all__ = ["BoundGate", "EqualGate", "Free", "Gate", "SoftmaxGate"]
+__all__ = ["BoundGate", "EqualGate", "Free", "Gate", "GaussianGate", "SoftmaxGate", "StickBreakingGate", "TreeGate"]

@@ -11,5 +11,6 @@ from .experts import experts
 from .gate import gate
 from .predictive import predictive
 from .responsibilities import responsibilities
+from .tree import tree
 
-__all__ = ["convergence", "density", "experts", "gate", "predictive", "responsibilities"]
+__all__ = ["convergence", "density", "experts", "gate", "predictive", "responsibilities", "tree"]

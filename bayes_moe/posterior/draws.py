@@ -9,12 +9,13 @@ from functools import cached_property
 import numpy as np
 
 from ..binding.bind import Bound
-from ..binding.describe import all_coefficients, user_coefficients
+from ..binding.describe import all_coefficients, user_coefficients, user_dims
 from ..families import Role
 from ..gates import BoundGate
+from .matching import Matching, TreeOrder
 from .mixed import WHICH, Mixed, slot
 from .mixtures import MixtureDraws, allocation, gate_probabilities
-from .relabel import Relabelling, choose_rows, relabel
+from .relabel import Relabelling, choose_rows, permuted, relabel
 from .shared_labels import group_rows, log_shares, training_joint, with_known_labels
 
 _CHUNK = 4_000_000
@@ -48,17 +49,21 @@ class Draws:
     @cached_property
     def coefficients(self) -> np.ndarray:
         """Relabelled coefficients (draws, predictors, P) on the standardised scale."""
-        return permute_rows(all_coefficients(self.bound.parameters, self.flat), self.permutations)
+        parameters = self.bound.parameters
+        return permute_rows(all_coefficients(parameters, self.flat), self.permutations, parameters.gate)
 
     def user(self) -> dict[str, np.ndarray]:
         """Return relabelled parameters in the user's units, (chains, draws, ...)."""
-        raw = user_coefficients(self.bound.parameters, self.bound.design, self.flat)
-        lead = self.q.shape[:2]
+        parameters = self.bound.parameters
+        raw = user_coefficients(parameters, self.bound.design, self.flat)
+        dims, lead = user_dims(parameters), self.q.shape[:2]
         out = {}
         for name, values in raw.items():
-            if values.ndim > 1:
-                index = self.permutations.reshape(self.permutations.shape + (1,) * (values.ndim - 2))
-                values = np.take_along_axis(values, index, axis=1)
+            first = dims[name][0] if dims[name] else None
+            if first == "expert":
+                values = permuted(values, self.permutations)
+            elif first == parameters.gate.dim:
+                values = parameters.gate.permuted(values, self.permutations)
             out[name] = values.reshape(lead + values.shape[1:])
         return out
 
@@ -89,12 +94,13 @@ class Draws:
         return gate_probabilities(self.mixture(table, data.groups.codes))
 
 
-def permute_rows(coefficients: np.ndarray, permutations: np.ndarray) -> np.ndarray:
+def permute_rows(coefficients: np.ndarray, permutations: np.ndarray, gate: BoundGate) -> np.ndarray:
     """Return coefficients (draws, predictors, P) with the experts of every draw in their new order."""
-    experts = permutations.shape[1]
-    kinds = coefficients.shape[1] // experts
-    index = np.concatenate([permutations + kind * experts for kind in range(kinds)], axis=1)
-    return np.asarray(np.take_along_axis(coefficients, index[:, :, None], axis=1))
+    ahead, experts = gate.predictors, permutations.shape[1]
+    starts = range(ahead, coefficients.shape[1], experts)
+    pieces = [gate.permuted(coefficients[:, :ahead], permutations)]
+    pieces += [permuted(coefficients[:, start : start + experts], permutations) for start in starts]
+    return np.concatenate(pieces, axis=1)
 
 
 def mixture_draws(bound: Bound, coefficients: np.ndarray, table: np.ndarray) -> MixtureDraws:
@@ -179,7 +185,8 @@ class Labels:
 def label_draws(bound: Bound, q: np.ndarray, mode: np.ndarray | None) -> Labels:
     """Relabel draws (draws, size) by Stephens' algorithm with the mode as pivot.
 
-    Only experts that are equal as specifications may be exchanged.
+    Only experts that are equal as specifications may be exchanged, and under a gate that is a tree only as its
+    symmetries allow.
     """
     experts = bound.parameters.experts
     permutations = np.tile(np.arange(experts), (len(q), 1))
@@ -193,6 +200,13 @@ def label_draws(bound: Bound, q: np.ndarray, mode: np.ndarray | None) -> Labels:
         groups, weights = choose_rows(pivot[members.starts], weights=members.counts, limit=_LABEL_ROWS)
         rows = members.starts[groups]
     coefficients = all_coefficients(bound.parameters, q)
+    if bound.parameters.gate.tree is not None:
+        kinds = {position: kind for kind, (_, positions) in enumerate(bound.model.blocks) for position in positions}
+        order = TreeOrder(bound.parameters.gate.tree, [kinds[expert] for expert in range(experts)])
+        if order.trivial:
+            return Labels(permutations, 1.0, 0.0, ambiguous=False)
+        found = _label_block(bound, coefficients, rows, weights, pivot[rows], np.arange(experts), order)
+        return Labels(found.permutations, found.agreement, found.ambiguity, ambiguous=found.ambiguous)
     agreement, ambiguity, ambiguous = 1.0, 0.0, False
     for _, positions in bound.model.blocks:
         if len(positions) > 1:
@@ -210,6 +224,7 @@ def _label_block(
     weights: np.ndarray,
     pivot: np.ndarray,
     positions: np.ndarray,
+    matching: Matching | None = None,
 ) -> Relabelling:
     """Relabel one block of equal experts by the responsibilities within it."""
     inside = pivot[:, positions]
@@ -225,7 +240,8 @@ def _label_block(
     uniform = np.full_like(inside, 1.0 / len(positions))
     conditional = np.divide(inside, share[:, None], out=uniform, where=share[:, None] > 1e-12)
     small = len(coefficients) * inside.size <= _HELD
-    return relabel(np.concatenate(list(chunks())) if small else chunks, conditional, weights=weights * share)
+    source = np.concatenate(list(chunks())) if small else chunks
+    return relabel(source, conditional, weights=weights * share, matching=matching)
 
 
 def _log_joint(bound: Bound, coefficients: np.ndarray, rows: np.ndarray) -> np.ndarray:

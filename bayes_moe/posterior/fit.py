@@ -91,7 +91,7 @@ class Fit:
 
     @property
     def log_posterior(self) -> float:
-        """Log likelihood plus log prior of the free variables at the mode."""
+        """Log likelihood plus log prior of the free variables at the mode; of x and y where the gate models x too."""
         network = 0.0 if self.bound.features is None else self.bound.features.log_prior()
         return self.bound.density.logp(self._point_only("log_posterior")) + network
 

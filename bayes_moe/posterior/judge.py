@@ -123,12 +123,10 @@ def _fixed(posterior: xr.Dataset) -> Iterator[str]:
 
 def _gate_notices(bound: Bound, draws: Draws) -> Iterator[Notice]:
     """Find gates that separate: their log odds change by more than a step function needs."""
-    experts = bound.parameters.experts
-    positions = bound.parameters.gate_positions[1:]
-    if experts == 1 or len(positions) == 0:
+    gate, positions = bound.parameters.gate, bound.parameters.gate_positions[1:]
+    if gate.experts == 1 or len(positions) == 0:
         return
-    slopes = np.median(draws.coefficients[:, :experts, positions], axis=0)
-    steepest = float((slopes.max(axis=0) - slopes.min(axis=0)).max())
+    steepest = gate.steepest(np.median(draws.coefficients[:, : gate.predictors, positions], axis=0))
     if bound.features is None and steepest > _SEPARATED:
         yield Notice(
             "gate_separation",

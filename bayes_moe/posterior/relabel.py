@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bayes_moe.errors import InputError
+from bayes_moe.posterior.matching import AnyOrder, Matching
 
 type Array = NDArray[np.float64]
 type Integers = NDArray[np.intp]
@@ -74,6 +75,7 @@ def relabel(
     *,
     weights: ArrayLike | None = None,
     max_sweeps: int = 50,
+    matching: Matching | None = None,
 ) -> Relabelling:
     r"""Find the permutation of every draw that brings its responsibilities closest to a common reference.
 
@@ -104,6 +106,8 @@ def relabel(
         (rows,) non-negative weights; a weight of 2 is the row twice.
     max_sweeps
         Upper limit of the sweeps; two or three are usual.
+    matching
+        Which permutations are allowed; None: all.
 
     Raises
     ------
@@ -128,8 +132,9 @@ def relabel(
     blocks = _Blocks(responsibilities, start.shape)
     entropy = np.concatenate([np.tensordot(b * _log(b), w, axes=(1, 0)) for b in blocks.checked()])
     reference, trace, previous = start, list[float](), None
+    matching = matching or AnyOrder()
     for _ in range(max_sweeps):
-        permutations, costs, mean = _sweep(blocks, entropy, reference, w)
+        permutations, costs, mean = _sweep(blocks, entropy, reference, w, matching)
         best = np.take_along_axis(costs, permutations[:, :, None], axis=2)[:, :, 0].sum(axis=1)
         trace.append(float(best.sum()))
         if previous is not None and np.array_equal(previous, permutations):
@@ -137,7 +142,7 @@ def relabel(
         if len(trace) > 1 and trace[-2] - trace[-1] <= 1e-12 * (1.0 + abs(trace[-1])):
             break
         reference, previous = mean, permutations
-    margin = _margin(costs, permutations)
+    margin = matching.margin(costs, permutations)
     return Relabelling(
         permutations=permutations,
         cost=trace[-1],
@@ -275,14 +280,14 @@ def _log(shares: Array) -> Array:
     return logs
 
 
-def _sweep(blocks: _Blocks, entropy: Array, pivot: Array, weights: Array) -> tuple[Integers, Array, Array]:
+def _sweep(
+    blocks: _Blocks, entropy: Array, pivot: Array, weights: Array, matching: Matching
+) -> tuple[Integers, Array, Array]:
     """Assign the experts of every draw to those of the pivot.
 
     Returns the (draws, K) permutations, the (draws, new, raw) costs behind them and the (rows, K) mean of the
     permuted responsibilities.
     """
-    from scipy.optimize import linear_sum_assignment  # 0.3 s that `import bayes_moe` does not pay
-
     weighted_log = weights[:, None] * _log(pivot)
     identity = np.eye(pivot.shape[1])
     permutations, costs = [], []
@@ -290,7 +295,7 @@ def _sweep(blocks: _Blocks, entropy: Array, pivot: Array, weights: Array) -> tup
     for block in blocks:
         gain = np.tensordot(block, weighted_log, axes=(1, 0))  # (draws, raw, new): one matrix product
         cost = (entropy[first : first + len(block), :, None] - gain).transpose(0, 2, 1)
-        chosen = np.array([linear_sum_assignment(c)[1] for c in cost])
+        chosen = matching.best(cost)
         total += np.tensordot(block, identity[chosen], axes=((0, 2), (0, 2)))
         permutations.append(chosen)
         costs.append(cost)
@@ -301,24 +306,6 @@ def _sweep(blocks: _Blocks, entropy: Array, pivot: Array, weights: Array) -> tup
             "function must start again at the first draw whenever it is called"
         )
     return np.concatenate(permutations), np.concatenate(costs), total / first
-
-
-def _margin(costs: Array, permutations: Integers) -> Array:
-    """Return by how much the second-best permutation of every draw costs more than the best.
-
-    Any other permutation differs from the best by cycles of experts. The edge j → k of such a cycle costs
-    what giving j the raw expert of k adds; as no cycle is negative, the cheapest one is the shortest way from
-    an expert back to itself, which Floyd's algorithm finds for all draws at once.
-    """
-    experts = costs.shape[1]
-    ordered = np.take_along_axis(costs, permutations[:, None, :], axis=2)
-    way = ordered - np.diagonal(ordered, axis1=1, axis2=2)[:, :, None]
-    every = np.arange(experts)
-    way[:, every, every] = np.inf
-    for via in range(experts):
-        np.minimum(way, way[:, :, via, None] + way[:, None, via, :], out=way)
-    margin: Array = np.maximum(way[:, every, every].min(axis=1), 0.0)
-    return margin
 
 
 def _inflation(best: Array) -> float:

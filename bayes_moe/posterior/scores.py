@@ -18,8 +18,7 @@ from .tree import log_likelihood_group
 def likelihood_parameters(bound: Bound) -> int:
     """Return the number of coefficients the likelihood sees: experts' and gate's, not the gate's prior scale."""
     parameters = bound.parameters
-    inner = (parameters.experts - 1) * len(parameters.gate_positions) if parameters.gate.free else 0
-    return parameters.gate_start + inner
+    return parameters.gate_start + parameters.gate.count
 
 
 def label_entropy(bound: Bound, q: np.ndarray) -> float:

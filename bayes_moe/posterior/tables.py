@@ -56,6 +56,9 @@ def prior_summary(bound: Bound) -> pd.DataFrame:
         scale = np.broadcast_to(free.scale, free.shape)
         for index in np.ndindex(*free.shape):
             kind = "zero-sum Normal" if free.zero_sum else "Normal"
+            if free.inverse_gamma is not None:
+                alpha, beta = (np.broadcast_to(each, free.shape)[index] for each in free.inverse_gamma)
+                kind = f"log of inverse gamma({alpha:g}, {beta:.3g})"
             label = f"{free.name}[{', '.join(map(str, index))}]" if index else free.name
             rows.append((label, kind, float(loc[index]), float(scale[index])))
     table = pd.DataFrame(rows, columns=["variable", "prior", "loc", "scale"]).set_index("variable")

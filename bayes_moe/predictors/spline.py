@@ -60,7 +60,7 @@ class Spline(Predictor):
     --------
     >>> import bayes_moe as bm
     >>> bm.Spline(5)
-    Spline(df=5, degree=3, columns=None, intercept=None, slopes=None, shared=False)
+    Spline(df=5, degree=3, columns=None, intercept=None, slopes=None, shared=False, offset=None)
     """
 
     df: int

@@ -18,7 +18,7 @@ from bayes_moe.binding.bind import Bound
 from bayes_moe.binding.density import MixtureDensity
 from bayes_moe.binding.general import GeneralDensity
 from bayes_moe.gates.base import zero_sum_basis
-from tests.cases import CASES, Case, bound, simulated, some_points
+from tests.cases import CASES, GAUSSIANS, Case, bound, simulated, some_points
 from tests.oracle import Oracle, Terms, zero_sum
 
 POINTS = 20
@@ -198,7 +198,7 @@ def test_fishers_identity(name: str) -> None:
         np.testing.assert_allclose(density.e_step(q).gradient, density.gradient(q), rtol=1e-12, atol=1e-10)
 
 
-WITH_GATE = [name for name, case in CASES.items() if "gate_intercept_z_zerosum__" in _bound(name).parameters.slices]
+WITH_GATE = [name for name in CASES if _bound(name).parameters.gate.free and name not in GAUSSIANS]
 EXTREME_LOGITS = [name for name in WITH_GATE if _bound(name).density.experts > 1]
 
 
@@ -206,8 +206,10 @@ def at_logits(density: MixtureDensity | GeneralDensity, q: np.ndarray, largest: 
     """Return q with the gate's values stretched so that its largest difference of logits over the rows is given."""
     out, gate = q.copy(), slice(density.parameters.gate_start, density.size)
     stretched = [i for i in range(gate.start, gate.stop) if not _is_gate_scale(density, i)]
-    eta = density.table @ density.parameters.coefficients(out)[: density.experts].T
-    out[stretched] *= largest / np.ptp(eta, axis=1).max()
+    eta = density.table @ density.parameters.coefficients(out)[: density.parameters.gate_rows].T
+    # the log odds of a single linear predictor are against 0
+    choices = [np.pad(eta[:, b.rows], ((0, 0), (0, len(b.rows) == 1))) for b in density.parameters.gate.blocks]
+    out[stretched] *= largest / max(np.ptp(each, axis=1).max() for each in choices)
     return out
 
 

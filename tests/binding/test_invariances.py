@@ -24,7 +24,7 @@ from bayes_moe.datasets import two_lines
 from bayes_moe.inference.climb import climb
 from bayes_moe.inference.newton import newton
 from bayes_moe.inference.stopping import Gain
-from tests.cases import CASES, Case, bound, some_points, table
+from tests.cases import CASES, KERNELS, Case, bound, some_points, table
 from tests.oracle import zero_sum
 
 QUICK = EM(starts=6, seed=0)
@@ -177,7 +177,7 @@ def block_orders(case: Case) -> list[dict[str, Sequence[int]]]:
     return out
 
 
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if len(case.model.experts) > 1])
+@pytest.mark.parametrize("name", [name for name, case in KERNELS.items() if len(case.model.experts) > 1])
 def test_names_of_experts(name: str) -> None:
     case = CASES[name]
     here = bound(case)
@@ -195,7 +195,7 @@ def test_names_of_experts(name: str) -> None:
             np.testing.assert_allclose(r_moved, responsibilities[:, order[""]], rtol=1e-8, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", KERNELS)
 def test_a_constant_added_to_all_logits_is_not_representable(name: str) -> None:
     density = bound(CASES[name]).density
     for q in some_points(CASES[name], 3, seed=23):

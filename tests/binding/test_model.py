@@ -25,12 +25,15 @@ from bayes_moe import (
     RBF,
     EqualGate,
     Expert,
+    GaussianGate,
     Linear,
     MixtureOfExperts,
     Normal,
     Polynomial,
     SoftmaxGate,
     Spline,
+    StickBreakingGate,
+    TreeGate,
     priors,
 )
 from bayes_moe import Constant as ConstantPredictor
@@ -57,6 +60,13 @@ TWIN_CASES = {
     "flat",
     "flat, plain mixture, one sigma",
     "flat, sigma of x, polynomial",
+    "constant tree",
+    "flat tree",
+    "sticks, fixed priors",
+    "one stick",
+    "flat sticks",
+    "regions of odd columns",
+    "one region",
 }
 MODELS = [pytest.param(name, marks=pytest.mark.full) if name in TWIN_CASES else name for name in CASES]
 
@@ -107,7 +117,7 @@ def test_reported_coefficients(name: str) -> None:
     expected = density.expand(q)
     assert found.keys() == expected.keys()
     for key, value in expected.items():
-        np.testing.assert_allclose(found[key], value, rtol=1e-10, atol=1e-10 * (1.0 + np.abs(value).max()))
+        np.testing.assert_allclose(found[key], value, rtol=1e-10, atol=1e-10 * (1.0 + np.abs(value).max(initial=0.0)))
         assert tuple(len(model.coords[dim]) for dim in model.named_vars_to_dims.get(key, ())) == value.shape
 
 
@@ -187,6 +197,12 @@ TWINS: dict[str, tuple[Case, Case]] = {
             MixtureOfExperts([Expert(**_CURVES)] * 4, SoftmaxGate(Polynomial(2))), 67, rows=50, columns=2, weighted=True
         ),
     ),
+    "trees": (
+        simulated(MixtureOfExperts(5, TreeGate(((1, 1), 3))), 68),
+        simulated(MixtureOfExperts(5, TreeGate(((1, 1), 3), _FLAT.predictor)), 69, rows=44, columns=2),
+    ),
+    "sticks": tuple(simulated(MixtureOfExperts(k, StickBreakingGate()), k, rows=10 * k, columns=k - 1) for k in (2, 4)),
+    "regions": tuple(simulated(MixtureOfExperts(k, GaussianGate()), k, rows=10 * k, columns=2) for k in (2, 4)),
     "splines and bumps": tuple(
         simulated(MixtureOfExperts([Expert(mu=Spline(4))] * k, SoftmaxGate(RBF(3))), 67 + k, rows=30 + k, columns=k - 1)
         for k in (2, 3)

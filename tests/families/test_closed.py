@@ -8,7 +8,7 @@ import pytest
 import bayes_moe as bm
 from bayes_moe.binding.closed_terms import ClosedTermsFunction, terms_of
 from bayes_moe.families import Family
-from bayes_moe.graph.terms import terms_function
+from bayes_moe.graph.terms import TermsFunction, terms_function
 from tests.families.cases import CASES
 
 CLOSED = {name: case for name, case in CASES.items() if type(case.family).closed_form is not Family.closed_form}
@@ -64,3 +64,19 @@ def _parts(terms: object) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _close(found: np.ndarray, expected: np.ndarray) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-9 * (1.0 + np.abs(expected).max()))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", CASES)
+def test_numba_says_the_same(name: str) -> None:
+    """What runs once there is much work is what runs at first."""
+    case, rng = CASES[name], np.random.default_rng(3)
+    predicted = case.parameters(rng, 60)
+    y = case.target(rng, predicted)[:, None]
+    etas = [predicted[key].reshape(-1, 1) + rng.normal(0.0, 0.1, (60, 2)) for key in case.family.predicted]
+    given = [predicted[key][:, None] for key in case.family.given]
+    function = TermsFunction(case.family.logpdf, len(etas), len(given), vector=False)
+    plain = function(y, etas, given)
+    fast = function.hurried()(y, etas, given)
+    _close(fast.value, plain.value)
+    _close(fast.slopes, plain.slopes)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bayes_moe.errors import InputError
 from bayes_moe.posterior import relabel as module
+from bayes_moe.posterior.matching import AnyOrder
 from bayes_moe.posterior.relabel import choose_rows, permuted, relabel
 
 Array = NDArray[np.float64]
@@ -123,8 +124,8 @@ def test_best_and_second_best_agree_with_trying_every_permutation(experts: int) 
     found = relabel(raw, pivot, weights=weights, max_sweeps=1)
     blocks = module._Blocks(raw, pivot.shape)
     entropy = np.einsum("i,sik,sik->sk", weights, raw, np.log(raw))
-    chosen, costs, _ = module._sweep(blocks, entropy, pivot, weights)
-    margin = module._margin(costs, chosen)
+    chosen, costs, _ = module._sweep(blocks, entropy, pivot, weights, AnyOrder())
+    margin = AnyOrder().margin(costs, chosen)
     total = 0.0
     for s, draw in enumerate(raw):
         tried = {p: stephens_cost(draw, p, pivot, weights) for p in every_permutation(range(experts))}

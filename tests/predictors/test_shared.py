@@ -54,6 +54,13 @@ def test_what_is_shared_is_one_value() -> None:
         assert one.density.log_likelihood(q) == pytest.approx(many.density.log_likelihood(wide), rel=1e-12)
 
 
+def test_a_column_of_text_is_shared_whole() -> None:
+    frame = FRAME.assign(site=np.array(["a", "b", "c"])[np.arange(120) % 3])
+    own = bound(Case(model(("site",)), frame, Y))
+    basis = own.design.experts[0][0].basis
+    assert [name for name, tied in zip(basis.names, basis.pooled(), strict=True) if tied] == ["site[b]", "site[c]"]
+
+
 def test_posterior_engines_share() -> None:
     for engine in (bm.Laplace(draws=50, seed=1), bm.NUTS(draws=20, tune=60, chains=2, seed=1)):
         with pytest.warns(bm.FitWarning) if isinstance(engine, bm.NUTS) else nullcontext():
