@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 import bayes_moe as bm
 from bayes_moe.binding.bind import bind
@@ -28,16 +27,15 @@ THREADS = (1, 2)
 _LOOP = Path(__file__).parent / "mdn_torch.py"
 
 
-def ours(threads: int) -> float:
+def ours() -> float:
     """Return the seconds of one epoch of ours, of some without held-out rows."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((ROWS, COLUMNS))
     y = np.sin(X[:, 0]) * X[:, 1] + 0.3 * rng.standard_normal(ROWS)
     model = bm.mixture_density_network(COMPONENTS, hidden=(HIDDEN, HIDDEN))
     density = bind(model, read_training(X, y, experts=COMPONENTS, parameters=0)).network_density
-    with threadpool_limits(threads):
-        engine = Training(epochs=EPOCHS, batch=BATCH, held_out=0, seed=1)
-        return float(engine.run(density).facts["seconds"]) / EPOCHS
+    engine = Training(epochs=EPOCHS, batch=BATCH, held_out=0, seed=1)
+    return float(engine.run(density).facts["seconds"]) / EPOCHS
 
 
 def theirs(interpreter: str, threads: int, bits: int) -> float | None:
@@ -50,12 +48,12 @@ def theirs(interpreter: str, threads: int, bits: int) -> float | None:
 def main() -> None:
     """Print seconds an epoch and ratios."""
     interpreter = os.environ.get("BAYES_MOE_TORCH", sys.executable)
-    ours(1)  # compiled once
+    ours()  # compiled once
     rows = []
     for threads in THREADS:
         times: dict[str, list[float]] = {"ours": [], "float32": [], "float64": []}
         for _ in range(ROUNDS):
-            times["ours"].append(ours(threads))
+            times["ours"].append(ours())
             for bits in (32, 64):
                 found = theirs(interpreter, threads, bits)
                 if found is not None:
@@ -64,7 +62,14 @@ def main() -> None:
             say(f"mdn: no PyTorch in {interpreter}, ours alone")
         medians = [statistics.median(values) if values else float("nan") for values in times.values()]
         rows.append([threads, *medians, medians[1] / medians[0], medians[2] / medians[0]])
-    header = ["threads", "bayes_moe s", "PyTorch float32 s", "PyTorch float64 s", "float32 / ours", "float64 / ours"]
+    header = [
+        "PyTorch threads",
+        "bayes_moe s",
+        "PyTorch float32 s",
+        "PyTorch float64 s",
+        "float32 / ours",
+        "float64 / ours",
+    ]
     show(f"One epoch of an MDN, {ROWS} x {COLUMNS}, two layers of {HIDDEN}, {COMPONENTS} components", header, rows)
     keep("mdn", [dict(zip(header, row, strict=True)) for row in rows])
 

@@ -261,6 +261,10 @@ def test_an_interrupted_training_keeps_its_best_weights() -> None:
             r"MixtureOfExperts.experts\[0\].mu: expected bm.Linear or bm.Constant on learned features",
         ),
         (lambda: trained(x=np.ones((200, 0))), "MLP.columns: expected a column that varies"),
+        (
+            lambda: trained(bm.MixtureOfExperts(2, bm.GaussianGate(), features=bm.MLP())),
+            "MixtureOfExperts.gate: expected a gate without a density of its own",
+        ),
         (lambda: trained(groups=np.arange(200) // 2), "groups: expected none for a model with features"),
     ],
 )

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import SpecError
 from ..experts import Expert
-from ..gates import Free, SoftmaxGate
+from ..gates import Free, GaussianGate, SoftmaxGate
 from ..graph import networks
 from ..graph.networks import Layer, Nonlinearity
 from ..mixture import MixtureOfExperts
@@ -178,6 +178,11 @@ def output_layer(model: MixtureOfExperts, *, gate: bool) -> MixtureOfExperts:
     assert model.features is not None
     prior = Normal(0.0, model.features.scale / float(np.sqrt(model.features.width)), standardised=True)
     chosen = model.gate
+    if isinstance(chosen, GaussianGate):
+        raise SpecError(
+            "MixtureOfExperts.gate: expected a gate without a density of its own beside learned features, got "
+            f"{chosen!r} → features could shrink to raise that density; use bm.SoftmaxGate()"
+        )
     if gate:
         _refuse_curved(chosen.predictor, "gate.predictor")
         if isinstance(chosen, SoftmaxGate) and _takes_default(chosen.predictor):

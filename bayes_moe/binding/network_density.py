@@ -20,7 +20,7 @@ from .features import FeatureMap
 from .general import GeneralDensity
 
 _HALF_LOG_2PI = 0.9189385332046727
-_CHUNK = 4096
+_CHUNK = 1024
 _SPREAD = 0.1  # of the output layer where training begins, in prior standard deviations
 
 
@@ -101,7 +101,10 @@ class NetworkDensity:
 
     def logp_and_gradient(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the log posterior of all rows, in the user's units of y, and its gradient."""
-        value, gradient = self.rows_gradient(vector, np.arange(len(self.weights)))
+        value, gradient = 0.0, np.zeros(self.size)
+        for start in range(0, len(self.weights), _CHUNK):
+            some, slope = self.rows_gradient(vector, np.arange(start, min(start + _CHUNK, len(self.weights))))
+            value, gradient = value + some, gradient + slope
         z = (vector - self.prior_loc) / self.prior_scale
         offset = -np.sum(np.log(self.prior_scale)) - self.size * _HALF_LOG_2PI
         return float(value - 0.5 * z @ z + offset), gradient - z / self.prior_scale
@@ -116,7 +119,7 @@ class NetworkDensity:
         coefficients = parameters.coefficients(q)
         log_density, slopes = self._slopes(coefficients, q, table, rows)
         out = np.empty(self.size)
-        pieces = networks.backward(memory, layers, self.features.nonlinearity, slopes.T @ coefficients[:, self._places])
+        pieces = networks.backward(memory, layers, slopes.T @ coefficients[:, self._places])
         at = 0
         for piece in (piece for layer in pieces for piece in layer):
             out[at : at + piece.size] = piece.ravel()

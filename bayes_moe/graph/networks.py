@@ -24,26 +24,30 @@ class Nonlinearity:
     ----------
     value
         ``value(a, functions)`` with ``functions`` being ``numpy`` or ``pytensor.tensor``.
-    slope
-        ``slope(a, h)``: its derivative at a, where it has the value h.
+    both
+        ``both(a)``: value and derivative at an array.
     """
 
     value: Callable[[Any, Any], Any]
-    slope: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    both: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-def _silu(a: Any, functions: Any) -> Any:
-    return a * (0.5 + 0.5 * functions.tanh(0.5 * a))
+def _tanh(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    h = np.tanh(a)
+    return h, 1.0 - h * h
 
 
-def _silu_slope(a: np.ndarray, h: np.ndarray) -> np.ndarray:
-    share = 0.5 + 0.5 * np.tanh(0.5 * a)
-    return np.asarray(share + h * (1.0 - share))
+def _silu(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    from .slope_kernels import silu  # numba, which `import bayes_moe` does not pay
+
+    h, slope = np.empty_like(a), np.empty_like(a)
+    silu(a, h, slope)
+    return h, slope
 
 
-TANH = Nonlinearity(lambda a, functions: functions.tanh(a), lambda a, h: 1.0 - h * h)  # noqa: ARG005
-SILU = Nonlinearity(_silu, _silu_slope)
-RELU = Nonlinearity(lambda a, functions: functions.maximum(a, 0.0), lambda a, h: (a > 0.0) * 1.0)  # noqa: ARG005
+TANH = Nonlinearity(lambda a, functions: functions.tanh(a), _tanh)
+SILU = Nonlinearity(lambda a, functions: a * (0.5 + 0.5 * functions.tanh(0.5 * a)), _silu)
+RELU = Nonlinearity(lambda a, functions: functions.maximum(a, 0.0), lambda a: (np.maximum(a, 0.0), (a > 0.0) * 1.0))
 
 
 def forward(rows: Any, layers: Sequence[Layer], nonlinearity: Nonlinearity, functions: Any) -> Any:
@@ -66,23 +70,22 @@ def forward(rows: Any, layers: Sequence[Layer], nonlinearity: Nonlinearity, func
 
 
 def remembered(rows: np.ndarray, layers: Sequence[Layer], nonlinearity: Nonlinearity) -> list[np.ndarray]:
-    """Return the inputs, then sums and values of every layer: what `backward` needs."""
+    """Return the inputs, then slopes and values of every layer: what `backward` needs."""
     out = [rows]
     for weights, biases in layers:
         sums = out[-1] @ weights
         sums += biases
-        out += [sums, nonlinearity.value(sums, np)]
+        values, slopes = nonlinearity.both(sums)
+        out += [slopes, values]
     return out
 
 
-def backward(
-    memory: Sequence[np.ndarray], layers: Sequence[Layer], nonlinearity: Nonlinearity, gradient: np.ndarray
-) -> list[Layer]:
+def backward(memory: Sequence[np.ndarray], layers: Sequence[Layer], gradient: np.ndarray) -> list[Layer]:
     """Return the gradient in weights and biases of every layer from that (n, units) in the last layer's values."""
     out: list[Layer] = []
     for place in range(len(layers) - 1, -1, -1):
-        before, sums, values = memory[2 * place], memory[2 * place + 1], memory[2 * place + 2]
-        inner = gradient * nonlinearity.slope(sums, values)
+        before, inner = memory[2 * place], memory[2 * place + 1]
+        inner *= gradient  # the memory is used once
         out.append((before.T @ inner, inner.sum(axis=0)))
         if place:
             gradient = inner @ layers[place][0].T

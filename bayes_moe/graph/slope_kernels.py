@@ -1,10 +1,11 @@
-"""Derivatives of a mixture's log density in the linear predictors, row by row: what a network is trained on."""
+"""What training a network computes beside matrix products: slopes in linear predictors, and of hidden units."""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
 
+from .arithmetic import exp
 from .kernels import _copy, _weighted_sum, mix, normal_experts, normal_scores
 
 
@@ -29,3 +30,15 @@ def normal_row_slopes(eta, y, weights, log_density):  # type: ignore[no-untyped-
     mix(gate, joint, log_density, scratch)
     normal_scores(eta, joint, gate, inverse_sigma, weights)
     return _weighted_sum(log_density, weights)
+
+
+@njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
+def silu(sums, values, slopes):  # type: ignore[no-untyped-def]
+    """Fill value and derivative of ``a / (1 + exp(-a))`` at every element of ``sums`` (rows, units)."""
+    for i in range(sums.shape[0]):
+        for j in range(sums.shape[1]):
+            a = sums[i, j]
+            share = 1.0 / (1.0 + exp(-a))
+            h = a * share
+            values[i, j] = h
+            slopes[i, j] = share + h * (1.0 - share)

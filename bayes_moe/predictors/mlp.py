@@ -62,7 +62,7 @@ class MLP:
     hidden: tuple[int, ...] = (32, 32)
     activation: Activation = Activation.SILU
     columns: tuple[str | int, ...] | None = None
-    scale: float = 1.5
+    scale: float = 2.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", _read_hidden(self.hidden))
@@ -74,7 +74,7 @@ class MLP:
             object.__setattr__(self, "columns", tuple(self.columns))
         number = isinstance(self.scale, int | float) and not isinstance(self.scale, bool)
         if not number or not (math.isfinite(self.scale) and self.scale > 0):
-            raise SpecError(f"MLP.scale: expected a finite number above 0, got {self.scale!r} → e.g. 1.5")
+            raise SpecError(f"MLP.scale: expected a finite number above 0, got {self.scale!r} → e.g. 2.0")
 
     @property
     def width(self) -> int:
