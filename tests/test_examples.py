@@ -21,17 +21,30 @@ NEEDS = {
 
 
 def test_every_example_is_run() -> None:
-    assert {path.stem for path in FOLDER.glob("*.py")} == {*NEEDS, "quickstart"}
+    assert {path.stem for path in FOLDER.glob("*.py")} == {*NEEDS, "bishop_inverse", "quickstart"}
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("name", NEEDS)
 def test_example(name: str, data_dir: Path, tmp_path: Path) -> None:
+    lines = _run(name, str(data_dir / "classic" / NEEDS[name]), str(tmp_path))
+    assert len(lines) >= 2
+    assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+
+
+@pytest.mark.full
+def test_example_of_a_network(tmp_path: Path) -> None:
+    picture = tmp_path / "bishop_inverse.png"
+    assert len(_run("bishop_inverse", str(picture))) >= 2
+    assert picture.stat().st_size > 10_000
+
+
+def _run(name: str, *arguments: str) -> list[str]:
+    """Return the lines that an example prints."""
     script = FOLDER / f"{name}.py"
     first = script.read_text(encoding="utf-8").splitlines()[0]
     assert first.endswith("?"), "an example begins with its question"
-    command = [sys.executable, str(script), str(data_dir / "classic" / NEEDS[name]), str(tmp_path)]
+    command = [sys.executable, str(script), *arguments]
     done = subprocess.run(command, env=os.environ | {"MPLBACKEND": "agg"}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) >= 2
-    assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+    return done.stdout.splitlines()
