@@ -138,7 +138,7 @@ def _numbers_shared(record: Any) -> dict[str, Any]:
     return out
 
 
-def _design_columns(design: Design, table: TensorVariable, layers: Sequence[TensorVariable]) -> TensorVariable:
+def _design_columns(design: Design, table: TensorVariable, layers: Sequence[TensorVariable] = ()) -> TensorVariable:
     """Return the design matrix (rows, P) at rows of the raw table, as `Design.matrix` does for arrays.
 
     ``layers`` are weights and biases of the network in turn, if there is one.

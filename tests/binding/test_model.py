@@ -421,9 +421,16 @@ class Laplace(Family):
         return rng.laplace(predicted["mu"], np.exp(predicted["log_sigma"]))
 
     def log_density(self, y: np.ndarray, **predicted: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+        return np.asarray(laplace.logpdf(y, predicted["mu"], np.exp(predicted["log_sigma"])))
 
-    mean = variance = cdf = log_density
+    def mean(self, **predicted: np.ndarray) -> np.ndarray:
+        return predicted["mu"]
+
+    def variance(self, **predicted: np.ndarray) -> np.ndarray:
+        return np.asarray(2.0 * np.exp(2.0 * predicted["log_sigma"]))
+
+    def cdf(self, y: np.ndarray, **predicted: np.ndarray) -> np.ndarray:
+        return np.asarray(laplace.cdf(y, predicted["mu"], np.exp(predicted["log_sigma"])))
 
 
 @pytest.mark.parametrize("sigma", [ConstantPredictor(), Linear()])
