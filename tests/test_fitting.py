@@ -46,7 +46,7 @@ SPECIFICATIONS: dict[str, tuple[Callable[[], Any], str]] = {
     "S03 parameter": (lambda: bm.Expert(sigmma=bm.Linear()), r"got one for 'sigmma'; did you mean 'sigma'\? → "),
     "S03 predictor": (lambda: bm.Expert(mu=2), r"Expert\.mu: expected a predictor such as bm\.Linear\(\), got 2 → "),
     "gate": (lambda: bm.MixtureOfExperts(2, gate="softmax"), r"MixtureOfExperts\.gate: .* got 'softmax' → "),
-    "features": (lambda: bm.MixtureOfExperts(2, features=bm.Linear()), r"MixtureOfExperts\.features: expected bm.MLP or None"),
+    "features": (lambda: bm.MixtureOfExperts(2, features=bm.Linear()), r"features: expected bm\.MLP or None"),
     "shared gate": (lambda: bm.SoftmaxGate(bm.Linear(shared=True)), r"SoftmaxGate\.predictor: .* → .*EqualGate"),
     "gate off centre": (
         lambda: bm.SoftmaxGate(bm.Linear(slopes=bm.priors.Normal(1, 1))),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,28 @@ def test_posterior_engines_train_first_and_sample_the_last_layer() -> None:
     assert "held_out_log_density" in sampled.outcome.history
     assert np.isfinite(sampled.log_density(DATA.X, DATA.y).values).all()
     assert sampled.idata["fit"]["network"].size == sampled.bound.features.size
+
+
+@pytest.mark.parametrize("covariance", list(bm.Covariance))
+def test_several_outputs_have_one_network(covariance: bm.Covariance) -> None:
+    y = np.column_stack([DATA.y, 1.0 - DATA.y + 0.1 * np.random.default_rng(1).normal(size=len(DATA.y))])
+    model = bm.mixture_density_network(2, hidden=(6,), family=bm.MvNormal(covariance=covariance))
+    fit = trained(model, bm.Training(seed=1, epochs=40, held_out=0.0), y=y)
+    mean = fit.predict(DATA.X).values
+    assert mean.shape == y.shape
+    assert np.corrcoef(mean.T)[0, 1] < -0.9
+    rows = np.column_stack([fit.cdf(DATA.X, y).values, fit.log_density(DATA.X, y).values])
+    assert np.isfinite(rows).all()
+
+
+def test_advi_draws_the_last_layer(fit: bm.Fit) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bm.FitWarning)  # whether the guide is close enough is not asked here
+        posterior = trained(engine=bm.ADVI(draws=60, steps=200, seed=1), start=fit)
+    assert "features_frozen" in posterior.status.codes
+    assert (np.ptp(posterior.draws.flat, axis=0) > 0).all()
+    far = abs(float(posterior.log_density(DATA.X, DATA.y).mean() - fit.log_density(DATA.X, DATA.y).mean()))
+    assert far < 0.2
 
 
 def test_training_goes_on_from_a_fit(fit: bm.Fit) -> None:
