@@ -21,6 +21,7 @@ _FEWEST, _MOST = 8, 16
 _SAME = 1e-5
 _THIN_ABOVE, _THIN_TO = 20_000, 10_000
 _PROBE, _UNSEEN = 12, 0.2
+_FEW_ROWS = 100  # among so few a dozen starts are too much alike to tell of what they have not seen
 _ROUNDS, _ROUND_CELLS, _TOP = (24, 100), 2.4e5, 8  # rounds at most; rows times experts in all of them
 _PATIENCE, _RIVAL = 8, 10.0  # idle rounds where optima rival, and how far below the best a rival may lie
 _RETURNED, _HOPELESS = 0.05, 6.0  # mean change of a row's log density; log posterior below the last of the best
@@ -73,7 +74,8 @@ class Search:
         """Search from the portfolio of starts."""
         quick = self._quick()
         searching = self.density.experts > 1 and self.starts >= _SEARCHING
-        probe = min(self.starts, _PROBE) if self.adaptive and searching else self.starts
+        early = self.adaptive and searching and len(self.scene.target) > _FEW_ROWS
+        probe = min(self.starts, _PROBE) if early else self.starts
         self._short_runs(quick, probe, report)
         self._long_runs(_FEWEST if probe < self.starts else self._most(), report)
         if probe < self.starts and not self._settled():
