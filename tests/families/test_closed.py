@@ -67,7 +67,7 @@ def _close(found: np.ndarray, expected: np.ndarray) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.family.predicted])
 def test_numba_says_the_same(name: str) -> None:
     """What runs once there is much work is what runs at first."""
     case, rng = CASES[name], np.random.default_rng(3)
