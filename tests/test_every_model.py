@@ -21,6 +21,11 @@ from tests.oracle import Oracle
 
 GENERAL: dict[str, Case] = FAMILIES | OTHERS
 EVERY = [pytest.param(name, marks=pytest.mark.full) if name in SLOW_GRAPHS else name for name in GENERAL]
+THIRD = [
+    name if i % 3 == 0 and name not in SLOW_GRAPHS else pytest.param(name, marks=pytest.mark.full)
+    for i, name in enumerate(GENERAL)
+]
+"""What all models do by the same lines of code: a third of them in the default tier."""
 
 
 @cache
@@ -129,7 +134,7 @@ def test_predictions_agree_with_samples(name: str) -> None:
     assert np.all((samples <= high).mean(axis=0) > 0.9 - 0.02)
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", THIRD)
 def test_saved_and_loaded_it_predicts_the_same(name: str, tmp_path: Path) -> None:
     fit, x = quick_fit(name), _some_rows(GENERAL[name].X)
     fit.save(tmp_path / "fit.nc")
@@ -139,7 +144,7 @@ def test_saved_and_loaded_it_predicts_the_same(name: str, tmp_path: Path) -> Non
     np.testing.assert_array_equal(back.sample(x, draws=5, seed=3).values, fit.sample(x, draws=5, seed=3).values)
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", THIRD)
 def test_laplace_draws_predict(name: str) -> None:
     case = GENERAL[name]
     with warnings.catch_warnings():
