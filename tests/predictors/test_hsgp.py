@@ -100,7 +100,7 @@ def test_a_fit_finds_the_curve_and_returns_to_its_level(tmp_path: Path) -> None:
 
 ENGINES = [
     bm.Laplace(draws=60, seed=1, starts=4),
-    bm.NUTS(draws=10, tune=30, chains=2, max_treedepth=4, seed=1),
+    pytest.param(bm.NUTS(draws=10, tune=30, chains=2, max_treedepth=4, seed=1), marks=pytest.mark.full),
     pytest.param(bm.ADVI(draws=60, steps=20, seed=1, starts=4), marks=pytest.mark.full),
 ]
 
