@@ -132,7 +132,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "two responses of one": ("y + x ~ z", r"y: expected"),
     "no intercept": ("y ~ 0 + x", r"formula: expected terms beside an intercept, got 'y ~ 0 \+ x'"),
     "no intercept in the gate": ("y ~ x | z - 1", r"formula: expected terms beside an intercept"),
-    "gate of nothing": ("y ~ x | 1", r"formula: expected terms of the gate after |"),
+    "gate of nothing": ("y ~ x | 1", r"formula: expected terms of the gate after \|"),
     "two bars": ("y ~ x | z | u", r"formula: expected at most one \| before the gate's terms, got 2"),
     "two offsets": (
         "y ~ x + offset(z) + offset(u)",
@@ -140,7 +140,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "offset times": ("y ~ x:offset(z)", r"formula: expected one offset, by itself"),
     "offset and term": ("y ~ z + offset(z)", r"formula: expected 'z' as an offset or as a term, got both"),
-    "offset in the gate": ("y ~ x | z + offset(u)", r"formula: expected no offset after |"),
+    "offset in the gate": ("y ~ x | z + offset(u)", r"formula: expected no offset after \|"),
     "offset of nothing": ("y ~ x + offset(zz)", r"got 'zz'; did you mean 'z'"),
     "syntax": ("y ~ (x", r"formula: expected 'y ~ x1 \+ x2 \| z', got 'y ~ \(x'"),
     "text": (3, r"formula: expected text such as 'y ~ x', got int"),

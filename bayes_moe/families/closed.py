@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-_HALF_LOG_2PI = 0.9189385332046727
+from .formulas import HALF_LOG_2PI
+
 _LARGE = 1e4  # from here on three terms of the asymptotic series are exact
 
 
@@ -47,7 +48,7 @@ def stirling(x: np.ndarray, *, bends: bool) -> Stirling:
     small = np.where(large, 1.0, x)
     log_small, inverse = np.log(small), 1.0 / np.where(large, x, _LARGE)
     value = small * log_small - small - gammaln(small)
-    series = 0.5 * np.log(np.where(large, x, _LARGE)) - _HALF_LOG_2PI - inverse * (1.0 / 12.0 - inverse**2 / 360.0)
+    series = 0.5 * np.log(np.where(large, x, _LARGE)) - HALF_LOG_2PI - inverse * (1.0 / 12.0 - inverse**2 / 360.0)
     slope = inverse * (0.5 + inverse * (1.0 / 12.0 - inverse**2 / 120.0))
     bend = -(inverse**2) * (0.5 + inverse * (1.0 / 6.0 - inverse**2 / 30.0))
     return Stirling(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log, pi
+from math import log
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,7 @@ from .. import priors
 from ..predictors import Constant, Linear
 from .base import Closure, Family, Parameter, Role, Support
 from .closed import ClosedTerms, location_scale
-
-_HALF_LOG_2PI = 0.5 * log(2 * pi)
+from .formulas import HALF_LOG_2PI
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Normal(Family):
         import pytensor.tensor as pt  # a second that a fit does not pay
 
         mu, log_sigma = predicted
-        return -_HALF_LOG_2PI - log_sigma - 0.5 * ((y - mu) * pt.exp(-log_sigma)) ** 2
+        return -HALF_LOG_2PI - log_sigma - 0.5 * ((y - mu) * pt.exp(-log_sigma)) ** 2
 
     def closed_form(
         self, y: np.ndarray, etas: Sequence[np.ndarray], given: Sequence[np.ndarray], *, bends: bool
@@ -57,12 +56,12 @@ class Normal(Family):
         mu, log_sigma = etas
         inverse = np.exp(-log_sigma)
         z = (y - mu) * inverse
-        value = -_HALF_LOG_2PI - log_sigma - 0.5 * z * z
+        value = -HALF_LOG_2PI - log_sigma - 0.5 * z * z
         return ClosedTerms(value, *location_scale(z, inverse, -z, np.full_like(z, -1.0)))
 
     def log_density(self, y: np.ndarray, **predicted: np.ndarray) -> np.ndarray:
         mu, log_sigma = predicted["mu"], predicted["log_sigma"]
-        return np.asarray(-_HALF_LOG_2PI - log_sigma - 0.5 * ((y - mu) * np.exp(-log_sigma)) ** 2)
+        return np.asarray(-HALF_LOG_2PI - log_sigma - 0.5 * ((y - mu) * np.exp(-log_sigma)) ** 2)
 
     def mean(self, **predicted: np.ndarray) -> np.ndarray:
         return predicted["mu"]

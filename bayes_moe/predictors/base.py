@@ -180,6 +180,7 @@ class Predictor(ABC):
 
     shared: Shared
     intercept: Normal | None
+    columns: tuple[str | int, ...] | None = None
     offset: str | None = None
 
     @property
@@ -187,9 +188,9 @@ class Predictor(ABC):
     def slopes_prior(self) -> Any:
         """The prior of the slopes, or None for the default."""
 
-    @abstractmethod
     def claimed(self) -> tuple[str | int, ...]:
-        """Columns the specification names explicitly."""
+        """Return the columns the specification names explicitly."""
+        return self.columns or ()
 
     def refuse_in_gate(self) -> None:
         """Refuse what has no meaning in a gate.
@@ -252,6 +253,7 @@ def check_predictor(owner: str, predictor: Any) -> None:
         object.__setattr__(predictor, "columns", tuple(predictor.columns))
     check_prior(owner, "intercept", predictor.intercept, Normal)
     check_prior(owner, "slopes", predictor.slopes, Normal, LearnedScale)
+    check_offset(owner, predictor.offset)
 
 
 def check_offset(owner: str, offset: object) -> None:

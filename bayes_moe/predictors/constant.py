@@ -49,9 +49,6 @@ class Constant(Predictor):
     def slopes_prior(self) -> None:
         return None
 
-    def claimed(self) -> tuple[str | int, ...]:
-        return ()
-
     def basis(self, columns: Columns, table: np.ndarray, weights: np.ndarray) -> Basis:
         return _NoColumns()
 

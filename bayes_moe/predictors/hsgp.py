@@ -122,9 +122,6 @@ class HSGP(Predictor):
     def slopes_prior(self) -> LearnedScale | None:
         return self.amplitude
 
-    def claimed(self) -> tuple[str | int, ...]:
-        return self.columns or ()
-
     def refuse_in_gate(self) -> None:
         super().refuse_in_gate()
         if self.lengthscale is not None and self.lengthscale.spread > 0:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..priors import LearnedScale, Normal
-from .base import Basis, Columns, Predictor, Shared, check_offset, check_predictor, check_shared
+from .base import Basis, Columns, Predictor, Shared, check_predictor, check_shared
 
 
 @dataclass(frozen=True)
@@ -48,16 +48,12 @@ class Linear(Predictor):
     offset: str | None = None
 
     def __post_init__(self) -> None:
-        check_offset("Linear", self.offset)
         check_predictor("Linear", self)
         object.__setattr__(self, "shared", check_shared("Linear", self.shared))
 
     @property
     def slopes_prior(self) -> Normal | LearnedScale | None:
         return self.slopes
-
-    def claimed(self) -> tuple[str | int, ...]:
-        return self.columns or ()
 
     def basis(self, columns: Columns, table: np.ndarray, weights: np.ndarray) -> Basis:
         chosen = columns.positions(self.columns, "Linear")

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import SpecError
 from ..priors import LearnedScale, Normal
-from .base import Basis, Columns, Predictor, Shared, check_offset, check_predictor, check_shared
+from .base import Basis, Columns, Predictor, Shared, check_predictor, check_shared
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,6 @@ class Polynomial(Predictor):
     offset: str | None = None
 
     def __post_init__(self) -> None:
-        check_offset("Polynomial", self.offset)
         if isinstance(self.degree, bool) or not isinstance(self.degree, int) or not 1 <= self.degree <= 10:
             raise SpecError(f"Polynomial.degree: expected an integer from 1 to 10, got {self.degree!r} → lower it")
         check_predictor("Polynomial", self)
@@ -60,9 +59,6 @@ class Polynomial(Predictor):
     @property
     def slopes_prior(self) -> Normal | LearnedScale | None:
         return self.slopes
-
-    def claimed(self) -> tuple[str | int, ...]:
-        return self.columns or ()
 
     def basis(self, columns: Columns, table: np.ndarray, weights: np.ndarray) -> Basis:
         chosen = columns.positions(self.columns, "Polynomial")

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import SpecError
 from ..priors import LearnedScale, Normal
-from .base import Basis, Columns, Predictor, check_flag, check_offset, check_predictor
+from .base import Basis, Columns, Predictor, check_flag, check_predictor
 
 _MOST = 1000
 _SEEN = 1000  # rows that the first guess of the centres looks at
@@ -72,7 +72,6 @@ class RBF(Predictor):
     offset: str | None = None
 
     def __post_init__(self) -> None:
-        check_offset("RBF", self.offset)
         object.__setattr__(self, "centres", _read_centres(self.centres))
         width = self.width
         number = isinstance(width, int | float) and not isinstance(width, bool)
@@ -84,9 +83,6 @@ class RBF(Predictor):
     @property
     def slopes_prior(self) -> Normal | LearnedScale | None:
         return self.slopes
-
-    def claimed(self) -> tuple[str | int, ...]:
-        return self.columns or ()
 
     def basis(self, columns: Columns, table: np.ndarray, weights: np.ndarray) -> Basis:
         chosen = columns.positions(self.columns, "RBF")

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import SpecError
 from ..priors import LearnedScale, Normal
-from .base import Basis, Columns, Predictor, Shared, check_offset, check_predictor, check_shared
+from .base import Basis, Columns, Predictor, Shared, check_predictor, check_shared
 
 _MOST = 100
 _CLOSEST = 1e-6  # share of a column's range that knots are apart at least
@@ -72,7 +72,6 @@ class Spline(Predictor):
     offset: str | None = None
 
     def __post_init__(self) -> None:
-        check_offset("Spline", self.offset)
         if isinstance(self.degree, bool) or not isinstance(self.degree, int) or not 1 <= self.degree <= 5:
             raise SpecError(f"Spline.degree: expected an integer from 1 to 5, got {self.degree!r} → 3 is usual")
         if isinstance(self.df, bool) or not isinstance(self.df, int) or not self.degree <= self.df <= _MOST:
@@ -86,9 +85,6 @@ class Spline(Predictor):
     @property
     def slopes_prior(self) -> Normal | LearnedScale | None:
         return self.slopes
-
-    def claimed(self) -> tuple[str | int, ...]:
-        return self.columns or ()
 
     def basis(self, columns: Columns, table: np.ndarray, weights: np.ndarray) -> Basis:
         chosen = columns.positions(self.columns, "Spline")
