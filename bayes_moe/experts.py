@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from .errors import SpecError, nearest
 from .families import Family, Normal
-from .predictors import MLP, Predictor
+from .predictors import Predictor
 
 
 class Expert:
@@ -48,13 +48,8 @@ class Expert:
                     "→ correct the name"
                 )
             if not isinstance(predictor, Predictor):
-                way_out = (
-                    "a network stands under gate and experts: bm.MixtureOfExperts(..., features=bm.MLP(...))"
-                    if isinstance(predictor, MLP)
-                    else "pass an instance"
-                )
                 raise SpecError(
-                    f"Expert.{name}: expected a predictor such as bm.Linear(), got {predictor!r} → {way_out}"
+                    f"Expert.{name}: expected a predictor such as bm.Linear(), got {predictor!r} → pass an instance"
                 )
         filled = {name: predictors.get(name, parameter.default) for name, parameter in known.items()}
         object.__setattr__(self, "_family", chosen)

@@ -65,8 +65,8 @@ def fit(
     y
         Target (n,).
     engine
-        ``bm.EM()``, ``bm.Laplace()``, ``bm.ADVI()`` or ``bm.NUTS()``; for a model with features also ``bm.Training()``.
-        None: ``bm.Training()`` for a model with features, else ``bm.EM()``.
+        ``bm.EM()``, ``bm.Laplace()``, ``bm.ADVI()`` or ``bm.NUTS()``; for a model with networks also ``bm.Training()``.
+        None: ``bm.Training()`` for a model with networks, else ``bm.EM()``.
     data, formula
         In place of X and y: a frame, and what to compute from it, as in ``"y ~ x1 + bs(x2, df=5) + C(site) | z"``.
         Terms after the bar are the gate's own; without a bar, gate and experts have the same. The intercept is every
@@ -249,7 +249,7 @@ def _bound(model: MixtureOfExperts, rows: _Rows, weights: Any, missing: Missing,
 
 
 def _default(model: object) -> Engine:
-    learned = isinstance(model, MixtureOfExperts) and model.features is not None
+    learned = isinstance(model, MixtureOfExperts) and model.learned
     return Training() if learned else EM()
 
 
@@ -277,9 +277,9 @@ def _check(model: object, engine: object) -> None:
         raise SpecError(
             f"engine: expected bm.EM(), bm.Laplace(), bm.ADVI() or bm.NUTS(), got {engine!r} → pass an instance"
         )
-    if isinstance(engine, Training) and model.features is None:
+    if isinstance(engine, Training) and not model.learned:
         raise SpecError(
-            "engine: expected bm.EM() or an engine for posteriors, got bm.Training() for a model without features → it "
+            "engine: expected bm.EM() or an engine for posteriors, got bm.Training() for a model without networks → it "
             "trains networks; use bm.EM()"
         )
 

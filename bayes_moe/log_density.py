@@ -202,7 +202,7 @@ class Latent(LogDensity, Protocol):
 
 @runtime_checkable
 class Trainable(Protocol):
-    """A log posterior that can be taken a few rows at a time: a network and its output layer over one vector."""
+    """A log posterior that can be taken a few rows at a time: networks and their output layers over one vector."""
 
     @property
     def size(self) -> int:
@@ -224,8 +224,12 @@ class Trainable(Protocol):
         """Prior standard deviation of every entry."""
         ...
 
+    def prior_slope(self, z: np.ndarray) -> np.ndarray:
+        """Return the gradient of the log prior in z, at ``prior_loc + prior_scale z``: -z where it is normal."""
+        ...
+
     def parts(self, vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the network's weights and the values of the output layer."""
+        """Return the networks' weights and the values of the output layers."""
         ...
 
     def beginning(self, rng: np.random.Generator) -> np.ndarray:

@@ -62,6 +62,7 @@ class MixtureOfExperts:
                 f"MixtureOfExperts.features: expected bm.MLP or None, got {features!r} → only a network learns "
                 "features; give gate and experts predictors such as bm.Polynomial(2) instead"
             )
+        _refuse_output_layer(features)
         object.__setattr__(self, "features", features)
         _refuse_mixed_supports(self.experts)
 
@@ -82,11 +83,28 @@ class MixtureOfExperts:
             found.setdefault(expert, []).append(position)
         return tuple((expert, tuple(positions)) for expert, positions in found.items())
 
+    @property
+    def learned(self) -> bool:
+        """Whether there is a network in it: under gate and experts, or as one of their predictors."""
+        predictors = [self.gate.predictor, *(p for expert in self.experts for p in expert.predictors.values())]
+        return self.features is not None or any(isinstance(predictor, MLP) for predictor in predictors)
+
     def __repr__(self) -> str:
         one = len(self.blocks) == 1
         inside = f"[{self.experts[0]!r}] * {len(self.experts)}" if one else repr(list(self.experts))
         learned = "" if self.features is None else f", features={self.features!r}"
         return f"MixtureOfExperts({inside}, gate={self.gate!r}{learned})"
+
+
+def _refuse_output_layer(features: MLP | None) -> None:
+    """Refuse what a network under gate and experts leaves to their predictors."""
+    for name in ("intercept", "slopes", "shared", "offset"):
+        value = None if features is None else getattr(features, name)
+        if value:
+            raise SpecError(
+                f"MixtureOfExperts.features: expected a network without {name}, got {name}={value!r} → the linear "
+                f"predictors of gate and experts are its output layer: bm.Linear({name}=...)"
+            )
 
 
 def _refuse_mixed_supports(experts: Sequence[Expert]) -> None:

@@ -74,8 +74,8 @@ def mixture_density_network(
     Examples
     --------
     >>> import bayes_moe as bm
-    >>> bm.mixture_density_network(3, hidden=(16,)).features
-    MLP(hidden=(16,), activation=<Activation.SILU: 'a / (1 + exp(-a)), smooth and unbounded'>, columns=None, scale=2.0)
+    >>> bm.mixture_density_network(3, hidden=(16,)).features.hidden
+    (16,)
     """
     if isinstance(components, bool) or not isinstance(components, int):
         raise SpecError(f"mixture_density_network.components: expected a whole number, got {components!r} → e.g. 5")

@@ -277,7 +277,7 @@ def test_an_interrupted_training_keeps_its_best_weights() -> None:
         (lambda: bm.Training(patience=0), "Training.patience"),
         (lambda: bm.Training(step=0.0), "Training.step"),
         (lambda: bm.Training(seed=-1), "Training.seed"),
-        (lambda: trained(bm.MixtureOfExperts(2), bm.Training()), r"engine: .* a model without features"),
+        (lambda: trained(bm.MixtureOfExperts(2), bm.Training()), r"engine: .* a model without networks"),
         (lambda: trained(bm.MixtureOfExperts(2, features=bm.MLP(columns=("b",)))), "MLP.columns"),
         (
             lambda: trained(bm.MixtureOfExperts([bm.Expert(mu=bm.Polynomial(2))] * 2, features=bm.MLP())),
@@ -288,7 +288,7 @@ def test_an_interrupted_training_keeps_its_best_weights() -> None:
             lambda: trained(bm.MixtureOfExperts(2, bm.GaussianGate(), features=bm.MLP())),
             "MixtureOfExperts.gate: expected a gate without a density of its own",
         ),
-        (lambda: trained(groups=np.arange(200) // 2), "groups: expected none for a model with features"),
+        (lambda: trained(groups=np.arange(200) // 2), "groups: expected none for a model with networks"),
     ],
 )
 def test_what_has_no_meaning_is_refused(make: Any, message: str) -> None:

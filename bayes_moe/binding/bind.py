@@ -22,7 +22,7 @@ from .contract import check_contract
 from .density import MixtureDensity
 from .design import Design, make_design
 from .extras import Extras, extra_columns, make_extras
-from .features import FeatureMap, output_layer
+from .features import Networks, output_layers
 from .general import GeneralDensity
 from .members import Members, make_members, refuse_varying_gate
 from .network_density import NetworkDensity
@@ -73,8 +73,8 @@ class Bound:
     extras: Extras
 
     @property
-    def features(self) -> FeatureMap | None:
-        """The network under gate and experts, with its weights."""
+    def features(self) -> Networks | None:
+        """The networks of the model, with their weights."""
         return self.design.features
 
     @cached_property
@@ -121,18 +121,27 @@ class Bound:
                 y = y - added[:, self.parameters.gate_rows]
             return MixtureDensity(self.design, self.parameters, table, y, weights)
         outcomes = Outcomes(y, weights, extras.arguments(raw), extras.added(raw), self.design.scaling.log_unit)
-        alike = len(self.model.blocks) == 1
+        alike = len(self.kinds) == 1
         return GeneralDensity(self.design, self.parameters, self.groups, table, outcomes, self.members, alike=alike)
 
     @cached_property
+    def kinds(self) -> tuple[tuple[int, ...], ...]:
+        """Positions of experts that may change places: equal as specifications, and with no network of their own."""
+        alone = {term.experts[0] for term in self.parameters.terms if len(term.experts) == 1}
+        out: list[tuple[int, ...]] = []
+        for _, positions in self.model.blocks:
+            out += [(one,) for one in positions] if alone & {*positions} else [positions]
+        return tuple(out)
+
+    @cached_property
     def network_density(self) -> NetworkDensity:
-        """The log posterior of network and output layer together, which training climbs."""
+        """The log posterior of networks and output layers together, which training climbs."""
         assert self.features is not None
         raw = np.asarray(self.data.table.values)[self.counted]
         return NetworkDensity(self.features, self.density, raw)
 
     def learned(self, weights: np.ndarray) -> Bound:
-        """Return the same with other weights of the network."""
+        """Return the same with other weights of the networks."""
         return bind(self.model, self.data, weights_of_network=weights)
 
     @property
@@ -186,7 +195,7 @@ def bind(model: MixtureOfExperts, data: Data, *, weights_of_network: np.ndarray 
     model, data
         The specification and the checked data.
     weights_of_network
-        Of the network that learned the features, if there is one; None: as they are before training.
+        Of the networks that learned features, if there are some; None: as they are before training.
 
     Raises
     ------
@@ -203,13 +212,13 @@ def bind(model: MixtureOfExperts, data: Data, *, weights_of_network: np.ndarray 
     for family in dict.fromkeys(families):
         check_contract(family, y)
     met = model.with_families([family.standardised(scaling.y_center, scaling.y_scale) for family in families])
-    if met.features is not None:
+    if met.learned:
         if data.groups is not None:
             raise SpecError(
-                "groups: expected none for a model with features, got labels → a network is trained on some rows at a "
-                "time; leave features= or groups= out"
+                "groups: expected none for a model with networks, got labels → a network is trained on some rows at a "
+                "time; leave features= and bm.MLP, or groups=, out"
             )
-        met = output_layer(met, gate=not data.gate_columns)
+        met = output_layers(met, gate=not data.gate_columns)
     design = make_design(
         met,
         data.table.names,

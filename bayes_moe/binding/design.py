@@ -11,7 +11,7 @@ from ..errors import SpecError, nearest
 from ..mixture import MixtureOfExperts
 from ..predictors.base import Basis, Columns, Predictor
 from ..scaling import Scaling
-from .features import FeatureMap, make_features
+from .features import Networks, Owner, make_networks
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class Design:
     gate
         Term of the gate.
     experts
-        For every block of equal experts, one term per parameter of the family.
+        For every block of equal experts and every parameter of the family, one term for all of them, or a term each.
     bases
         The distinct bases, in the order of their columns.
     keep
@@ -57,16 +57,24 @@ class Design:
     width
         Number of design columns, the intercept included.
     features
-        The network whose features are columns behind those of the raw table.
+        The networks whose features are columns behind those of the raw table.
+    feature_places
+        For every network, where its features stand in the design.
     """
 
     scaling: Scaling
     gate: Term
-    experts: tuple[tuple[Term, ...], ...]
+    experts: tuple[tuple[tuple[Term, ...], ...], ...]
     bases: tuple[Basis, ...]
     keep: tuple[np.ndarray, ...]
     width: int
-    features: FeatureMap | None = None
+    features: Networks | None = None
+    feature_places: tuple[np.ndarray, ...] = ()
+
+    @property
+    def gate_learned(self) -> bool:
+        """Whether the gate sees learned features."""
+        return any(np.isin(self.gate.positions, places).any() for places in self.feature_places)
 
     def matrix(self, table: np.ndarray) -> np.ndarray:
         """Return the design (rows, width) at rows of the raw table."""
@@ -107,40 +115,39 @@ def make_design(
     SpecError
         If a predictor names a column that the table does not have, or one has no meaning in a gate.
     """
-    gate_predictor = model.gate.predictor
-    expert_predictors = [tuple(expert.predictors.values()) for expert, _ in model.blocks]
-    predictors = [gate_predictor, *(p for block in expert_predictors for p in block)]
+    predictors = [model.gate.predictor, *(p for expert, _ in model.blocks for p in expert.predictors.values())]
     table_columns = Columns(tuple(names), (), scaling.x_center, scaling.x_scale, tuple(dropped), tuple(sources))
     claimed = {
         j for p in predictors for column in p.claimed() for j in table_columns.places(column, type(p).__name__)
     } | {list(names).index(name) for name in reserved if name in names}
-    gate_predictor.refuse_in_gate()
-    offsets = [[_offset(predictor, names) for predictor in block] for block in expert_predictors]
-    claimed |= {offset for block in offsets for offset in block if offset is not None}
-    appended = {list(names).index(name) for name in gate_columns}
+    model.gate.predictor.refuse_in_gate()
+    claimed |= {offset for p in predictors if (offset := _offset(p, names)) is not None}
+    appended = sorted(list(names).index(name) for name in gate_columns)
     free = [j for j in range(len(names)) if j not in claimed and j not in appended]
-    features = None
-    if model.features is not None:
-        features = make_features(model.features, replace(table_columns, default=tuple(free)), weights_of_network)
-        free = list(range(len(names), len(names) + len(features.names)))
-        table, scaling = features.extended(table), features.extend_scaling(scaling)
-        table_columns = features.extend_columns(table_columns)
+    table_columns = replace(table_columns, default=tuple(free))
+    found = make_networks(model, table_columns, appended or free, weights_of_network)
+    networks, learned = (None, {}) if found is None else found
+    if networks is not None:
+        table, scaling = networks.numbered(table), networks.extend_scaling(scaling)
+        table_columns = networks.extend_columns(table_columns)
     standardised = scaling.standardise_x(table)
-
-    def columns(default: Sequence[int]) -> Columns:
-        return replace(table_columns, default=tuple(default))
-
-    for_experts, for_gate = columns(free), columns(sorted(appended) if appended else free)
     collector = _Collector(standardised)
-    gate = collector.add(gate_predictor.basis(for_gate, standardised, weights))
+
+    def terms(predictor: Predictor, owner: Owner, unclaimed: Sequence[int]) -> tuple[Term, ...]:
+        seen = learned.get(owner, (unclaimed,))
+        bases = [predictor.basis(replace(table_columns, default=tuple(j)), standardised, weights) for j in seen]
+        return tuple(collector.add(basis, _offset(predictor, names)) for basis in bases)
+
+    default = learned["features"][0] if "features" in learned else free
+    gate = terms(model.gate.predictor, "gate", appended or default)[0]
     experts = tuple(
-        tuple(
-            collector.add(predictor.basis(for_experts, standardised, weights), offset)
-            for predictor, offset in zip(block, added, strict=True)
-        )
-        for block, added in zip(expert_predictors, offsets, strict=True)
+        tuple(terms(predictor, (block, place), default) for place, predictor in enumerate(expert.predictors.values()))
+        for block, (expert, _) in enumerate(model.blocks)
     )
-    return Design(scaling, gate, experts, tuple(collector.bases), tuple(collector.keep), collector.width, features)
+    places = collector.places(len(names), [] if networks is None else [len(one.features) for one in networks.maps])
+    return Design(
+        scaling, gate, experts, tuple(collector.bases), tuple(collector.keep), collector.width, networks, places
+    )
 
 
 def _offset(predictor: Predictor, names: Sequence[str]) -> int | None:
@@ -195,3 +202,23 @@ class _Collector:
         self.bases.append(basis)
         self.keep.append(np.array(keep, dtype=np.int64))
         return Term(basis, np.array(positions, dtype=np.int64), offset)
+
+    def places(self, first: int, widths: Sequence[int]) -> tuple[np.ndarray, ...]:
+        """Return where features stand in the design: columns of the table from ``first`` on, network by network.
+
+        Raises
+        ------
+        SpecError
+            If nothing uses them.
+        """
+        found = []
+        for width in widths:
+            keys = [self.table[:, first + unit].tobytes() for unit in range(width)]
+            if keys[0] not in self.seen:
+                raise SpecError(
+                    "MixtureOfExperts.features: expected a gate or experts that use them, got none → leave features= "
+                    "out, or give some predictor bm.Linear() without columns"
+                )
+            found.append(np.array([self.seen[key][0] for key in keys], dtype=np.int64))
+            first += width
+        return tuple(found)

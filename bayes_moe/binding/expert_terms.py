@@ -15,6 +15,7 @@ from ..mixture import MixtureOfExperts
 from ..predictors.base import Predictor, Weights
 from ..priors import Normal
 from .design import Design, Term
+from .features import suffix
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,17 +170,18 @@ def make_expert_terms(
     terms: list[ExpertTerm] = []
     at = slots = 0
     for index, (expert, positions) in enumerate(model.blocks):
-        suffix = "" if len(model.blocks) == 1 else f"_{index}"
         slot = 0
         for order, parameter in enumerate(expert.family.parameters):
-            predictor = expert.predictors[parameter.name]
-            term = design.experts[index][order]
-            weights = term.basis.weights(parameter.prior.slopes.scale)
-            free = _expert_free(parameter, predictor, term, positions, design, centres[index], suffix, weights)
-            row = ahead + slot * count
-            center = 0.0 if term.offset is None else design.scaling.x_center[term.offset]
-            terms.append(ExpertTerm(parameter, predictor, term, positions, row, count, at, free, center, weights))
-            at += sum(piece.size for piece in free)
+            predictor, row = expert.predictors[parameter.name], ahead + slot * count
+            pieces = design.experts[index][order]
+            for place, term in enumerate(pieces):
+                alone = positions[place] if len(pieces) > 1 else None
+                experts, end = positions if alone is None else (alone,), suffix(model, index, alone)
+                weights = term.basis.weights(parameter.prior.slopes.scale)
+                free = _expert_free(parameter, predictor, term, experts, design, centres[index], end, weights)
+                center = 0.0 if term.offset is None else design.scaling.x_center[term.offset]
+                terms.append(ExpertTerm(parameter, predictor, term, experts, row, count, at, free, center, weights))
+                at += sum(piece.size for piece in free)
             slot += max(1, len(parameter.labels))
         slots = max(slots, slot)
     return tuple(terms), at, ahead + slots * count
@@ -192,7 +194,7 @@ def _expert_free(
     experts: Sequence[int],
     design: Design,
     centre: Mapping[str, float],
-    suffix: str,
+    end: str,
     weights: Weights | None,
 ) -> tuple[Free, ...]:
     predicted, scaling = parameter.predicted, design.scaling
@@ -211,13 +213,13 @@ def _expert_free(
         loc = loc - np.log(y_scale)
     whole_shared = predictor.shared is True
     lead: tuple[int, ...] = () if whole_shared else (len(experts),)
-    dims: tuple[str, ...] = () if whole_shared else (f"expert{suffix}",)
+    dims: tuple[str, ...] = () if whole_shared else (f"expert{end}",)
     tail: tuple[int, ...] = (len(parameter.labels),) if parameter.labels else ()
     names: tuple[str, ...] = (f"{parameter.name}_label",) if parameter.labels else ()
     zero_sum = parameter.zero_sum
     if term.width == 0 and parameter.logarithmic:
-        return (Free(f"{predicted}{suffix}_z", (*dims, *names), (*lead, *tail), loc, scale, zero_sum),)
-    whole = Free(f"{predicted}_intercept{suffix}_z", (*dims, *names), (*lead, *tail), loc, scale, zero_sum)
+        return (Free(f"{predicted}{end}_z", (*dims, *names), (*lead, *tail), loc, scale, zero_sum),)
+    whole = Free(f"{predicted}_intercept{end}_z", (*dims, *names), (*lead, *tail), loc, scale, zero_sum)
     if not term.width:
         return (whole,)
     slopes = parameter.prior.slopes if predictor.slopes_prior is None else predictor.slopes_prior
@@ -231,12 +233,12 @@ def _expert_free(
         if used.any():
             some = tied.any()
             own_loc, own_scale = (_of_columns(v, used, labelled=bool(tail)) for v in (loc, scale))
-            inner = (*along, f"{parameter.name}_{word if some else ''}feature{suffix}", *names)
-            name = f"{predicted}_slopes{'_shared' if word == 'shared_' else ''}{suffix}_z"
+            inner = (*along, f"{parameter.name}_{word if some else ''}feature{end}", *names)
+            name = f"{predicted}_slopes{'_shared' if word == 'shared_' else ''}{end}_z"
             out.append(Free(name, inner, (*ahead, int(used.sum()), *tail), own_loc, own_scale, zero_sum))
     moved = weights.names if weights is not None else ()
     zero, one = np.zeros(()), np.ones(())
-    return (*out, *(Free(f"{predicted}_log_{name}{suffix}_z", dims, lead, zero, one) for name in moved))
+    return (*out, *(Free(f"{predicted}_log_{name}{end}_z", dims, lead, zero, one) for name in moved))
 
 
 def _of_columns(values: np.ndarray, used: np.ndarray, *, labelled: bool) -> np.ndarray:

@@ -54,7 +54,8 @@ def build_model(
         table = pm.Data("X", data.table.values, dims=("obs", "column"))
         observed = pm.Data("y_data", data.y, dims=dims)
         weights = [pm.Data("weights", data.weights, dims="obs")] if data.weighted else []
-        layers = [] if design.features is None else [_declare(free) for free in design.features.free]
+        networks = () if design.features is None else design.features.maps
+        layers = [[_declare(free) for free in network.free] for network in networks]
         variables = {free.name: _declare(free) for free in parameters.free}
         predictors = _Predictors(design, parameters, extras, variables, built.dim_lengths["expert"])
         columns = _design_columns(design, table, layers)
@@ -89,9 +90,8 @@ def _coords(design: Design, parameters: Parameters, data: Data) -> dict[str, Seq
     for term in parameters.terms:
         for dim in (dim for free in term.free for dim in free.dims):
             coords.setdefault(dim, term.coordinate(dim))
-    if design.features is not None:
-        coords["network_column"] = design.features.columns
-        coords |= {f"hidden_{layer}": range(units) for layer, units in enumerate(design.features.network.hidden)}
+    for network in () if design.features is None else design.features.maps:
+        coords.update(network.coords)
     return coords
 
 
@@ -138,16 +138,19 @@ def _numbers_shared(record: Any) -> dict[str, Any]:
     return out
 
 
-def _design_columns(design: Design, table: TensorVariable, layers: Sequence[TensorVariable] = ()) -> TensorVariable:
+def _design_columns(
+    design: Design, table: TensorVariable, layers: Sequence[Sequence[TensorVariable]] = ()
+) -> TensorVariable:
     """Return the design matrix (rows, P) at rows of the raw table, as `Design.matrix` does for arrays.
 
-    ``layers`` are weights and biases of the network in turn, if there is one.
+    ``layers`` are weights and biases in turn, for every network.
     """
-    scaling = design.scaling
-    if design.features is not None:
-        inputs = replace(design.features, **_numbers_shared(design.features)).inputs(table)
-        pairs = list(zip(layers[::2], layers[1::2], strict=True))
-        table = pt.concatenate([table, forward(inputs, pairs, design.features.nonlinearity, pt)], axis=1)
+    scaling, features = design.scaling, []
+    for network, own in zip(() if design.features is None else design.features.maps, layers, strict=True):
+        inputs = replace(network, **_numbers_shared(network)).inputs(table)
+        features.append(forward(inputs, list(zip(own[::2], own[1::2], strict=True)), network.nonlinearity, pt))
+    if features:
+        table = pt.concatenate([table, *features], axis=1)
     standardised = (table - _shared(scaling.x_center)) / _shared(scaling.x_scale)
     columns = [pt.ones((table.shape[0], 1))]
     for basis, keep in zip(design.bases, design.keep, strict=True):

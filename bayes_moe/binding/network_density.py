@@ -1,8 +1,8 @@
-"""The log posterior of a network and its output layer over one flat vector, for some rows at a time.
+"""The log posterior of networks and their output layers over one flat vector, for some rows at a time.
 
-The vector holds the weights of the network, then the values of the mixture of experts on its features. A gradient
+The vector holds the weights of the networks, then the values of the mixture of experts on their features. A gradient
 goes through the same pieces as that of a mixture, as far as the linear predictors, and from there back through the
-layers.
+layers of every network: what pulls at a feature are the predictors that use it, times their coefficients.
 """
 
 from __future__ import annotations
@@ -16,12 +16,34 @@ from ..families import Role
 from ..graph import networks
 from .chunks import pulled
 from .density import MixtureDensity
-from .features import FeatureMap
+from .features import FeatureMap, Networks
 from .general import GeneralDensity
 
 _HALF_LOG_2PI = 0.9189385332046727
 _CHUNK = 1024
 _SPREAD = 0.1  # of the output layer where training begins, in prior standard deviations
+
+
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """One network before the design.
+
+    Parameters
+    ----------
+    network
+        The network.
+    inputs
+        (n, columns) what it reads.
+    columns
+        Where its features stand in the design.
+    predictors
+        Which linear predictors use them.
+    """
+
+    network: FeatureMap
+    inputs: np.ndarray
+    columns: slice | np.ndarray
+    predictors: slice | np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,14 +53,14 @@ class NetworkDensity:
     Parameters
     ----------
     features
-        The network; only its layout is used.
+        The networks; only their layout is used.
     output
-        The density of the output layer on features of the training rows; these are not used.
+        The density of the output layers on features of the training rows; these are not used.
     raw
         (n, columns) raw table of the same rows.
     """
 
-    features: FeatureMap
+    features: Networks
     output: MixtureDensity | GeneralDensity
     raw: np.ndarray
 
@@ -62,7 +84,7 @@ class NetworkDensity:
         return vector[: self.features.size], vector[self.features.size :]
 
     def beginning(self, rng: np.random.Generator) -> np.ndarray:
-        """Return the network at a draw from its prior, and an output layer that hardly uses it.
+        """Return the networks at a draw from their prior, and output layers that hardly use them.
 
         Means stand at quantiles of y, so that every component has rows of its own from the first step: components that
         begin alike soon leave the gate with a few of them, and the others never come back.
@@ -82,67 +104,81 @@ class NetworkDensity:
     def joined(self, network: np.ndarray, output: np.ndarray) -> np.ndarray:
         return np.concatenate([network, output])
 
-    @cached_property
-    def _inputs(self) -> np.ndarray:
-        return np.ascontiguousarray(self.features.inputs(self.raw))
+    def prior_slope(self, z: np.ndarray) -> np.ndarray:
+        out = -z
+        parameters, inner = self.output.parameters, slice(self.features.size, None)
+        if parameters.gate.joint:  # variances of a Gaussian gate
+            q = (self.prior_loc + self.prior_scale * z)[inner]
+            out[inner] = self.prior_scale[inner] * parameters.log_prior(q)[1]
+        return out
+
+    def log_prior(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return the log prior density and its gradient."""
+        network, q = self.parts(vector)
+        z = network / self.features.prior_scale
+        value, slope, _ = self.output.parameters.log_prior(q)
+        offset = np.sum(np.log(self.features.prior_scale)) + len(z) * _HALF_LOG_2PI
+        return float(value - 0.5 * z @ z - offset), np.concatenate([-z / self.features.prior_scale, slope])
 
     @cached_property
-    def _places(self) -> slice:
-        """Where the features stand in the design."""
-        names = [name for basis, keep in self._bases for name in np.array(basis.names, dtype=object)[keep]]
-        at = 1 + names.index(self.features.names[0])
-        return slice(at, at + len(self.features.names))
-
-    @property
-    def _bases(self):  # type: ignore[no-untyped-def]
-        return zip(self.output.design.bases, self.output.design.keep, strict=True)
+    def _places(self) -> tuple[_Place, ...]:
+        rows, columns = self.output.parameters.active
+        out = []
+        for network, places in zip(self.features.maps, self.output.design.feature_places, strict=True):
+            inputs = np.ascontiguousarray(network.inputs(self.raw))
+            out.append(_Place(network, inputs, _run(places), _run(np.unique(rows[np.isin(columns, places)]))))
+        return tuple(out)
 
     # -- rows --------------------------------------------------------------------------------------------------
 
     def logp_and_gradient(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the log posterior of all rows, in the user's units of y, and its gradient."""
-        value, gradient = 0.0, np.zeros(self.size)
+        value, gradient = self.log_prior(vector)
         for start in range(0, len(self.weights), _CHUNK):
             some, slope = self.rows_gradient(vector, np.arange(start, min(start + _CHUNK, len(self.weights))))
             value, gradient = value + some, gradient + slope
-        z = (vector - self.prior_loc) / self.prior_scale
-        offset = -np.sum(np.log(self.prior_scale)) - self.size * _HALF_LOG_2PI
-        return float(value - 0.5 * z @ z + offset), gradient - z / self.prior_scale
+        return value, gradient
 
     def rows_gradient(self, vector: np.ndarray, rows: np.ndarray) -> tuple[float, np.ndarray]:
         network, q = self.parts(vector)
-        layers = self.features.layers(network)
-        memory = networks.remembered(self._inputs[rows], layers, self.features.nonlinearity)
-        table = self.output.table[rows]
-        table[:, self._places] = memory[-1]
+        table, memories = self.output.table[rows], []
+        all_layers = self.features.split(network)
+        for place, layers in zip(self._places, all_layers, strict=True):
+            memories.append(networks.remembered(place.inputs[rows], layers, place.network.nonlinearity))
+            table[:, place.columns] = memories[-1][-1]
         parameters = self.output.parameters
         coefficients = parameters.coefficients(q)
         log_density, slopes = self._slopes(coefficients, q, table, rows)
-        out = np.empty(self.size)
-        pieces = networks.backward(memory, layers, slopes.T @ coefficients[:, self._places])
-        at = 0
-        for piece in (piece for layer in pieces for piece in layer):
-            out[at : at + piece.size] = piece.ravel()
-            at += piece.size
+        out, at = np.empty(self.size), 0
+        for place, layers, memory in zip(self._places, all_layers, memories, strict=True):
+            pull = slopes[place.predictors].T @ coefficients[place.predictors][:, place.columns]
+            for piece in (piece for layer in networks.backward(memory, layers, pull) for piece in layer):
+                out[at : at + piece.size] = piece.ravel()
+                at += piece.size
         out[at:] = parameters.pull_back(q, slopes @ table)
         return float(self.weights[rows] @ log_density), out
 
     def rows_log_density(self, vector: np.ndarray, rows: np.ndarray) -> np.ndarray:
         network, q = self.parts(vector)
-        layers = self.features.layers(network)
+        all_layers = self.features.split(network)
         coefficients = self.output.parameters.coefficients(q)
         out = []
         for start in range(0, len(rows), _CHUNK):
             some = rows[start : start + _CHUNK]
             table = self.output.table[some]
-            table[:, self._places] = networks.forward(self._inputs[some], layers, self.features.nonlinearity, np)
-            out.append(self._slopes(coefficients, q, table, some)[0])
+            for place, layers in zip(self._places, all_layers, strict=True):
+                inputs, bend = place.inputs[some], place.network.nonlinearity
+                table[:, place.columns] = networks.forward(inputs, layers, bend, np)
+            out.append(self._slopes(coefficients, q, table, some, given_x=True)[0])
         return np.concatenate(out)
 
     def _slopes(
-        self, coefficients: np.ndarray, q: np.ndarray, table: np.ndarray, rows: np.ndarray
+        self, coefficients: np.ndarray, q: np.ndarray, table: np.ndarray, rows: np.ndarray, *, given_x: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the log density of rows in the user's units, and weighted derivatives (R, n) in their predictors."""
+        """Return the log density of rows in the user's units, and weighted derivatives (R, n) in their predictors.
+
+        Where the gate models x too it is that of x and y, or that of y ``given_x``.
+        """
         output = self.output
         if isinstance(output, MixtureDensity):
             from ..graph.slope_kernels import normal_row_slopes  # numba, which `import bayes_moe` does not pay
@@ -155,7 +191,11 @@ class NetworkDensity:
             output, table=table, outcomes=output.outcomes.at(rows), functions=output.functions or output._terms
         )
         found = [
-            (c.mixed[0], pulled(c, c.mass(c.mixed[1]), output.parameters.gate, output.groups)) for c in some.chunks(q)
+            (
+                (c.by_row if given_x else c.mixed)[0],
+                pulled(c, c.mass(c.mixed[1]), output.parameters.gate, output.groups),
+            )
+            for c in some.chunks(q)
         ]
         log_density = np.concatenate([value for value, _ in found]) - output.outcomes.log_unit
         return log_density, np.concatenate([slopes for _, slopes in found]).T
@@ -167,3 +207,9 @@ def _bands(y: np.ndarray, output: MixtureDensity | GeneralDensity) -> np.ndarray
     order = np.argsort(line, kind="stable")
     columns = y.reshape(len(y), -1)
     return np.array([columns[rows].mean(axis=0) for rows in np.array_split(order, output.experts)])
+
+
+def _run(places: np.ndarray) -> slice | np.ndarray:
+    """Return positions as a slice, which copies nothing, where they follow each other."""
+    first, last = int(places[0]), int(places[-1])
+    return slice(first, last + 1) if np.array_equal(places, np.arange(first, last + 1)) else places

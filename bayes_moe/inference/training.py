@@ -218,7 +218,7 @@ class _Loop:
             found, gradient = density.rows_gradient(self.loc + self.scale * self.point, rows)
             value += found
             gradient *= self.scale / density.weights[rows].sum()
-            gradient -= self.point / self.total
+            gradient += density.prior_slope(self.point) / self.total
             if np.isfinite(gradient).all():
                 self._move(gradient)
             else:

@@ -185,8 +185,8 @@ class Labels:
 def label_draws(bound: Bound, q: np.ndarray, mode: np.ndarray | None) -> Labels:
     """Relabel draws (draws, size) by Stephens' algorithm with the mode as pivot.
 
-    Only experts that are equal as specifications may be exchanged, and under a gate that is a tree only as its
-    symmetries allow.
+    Only experts that are equal as specifications and have no networks of their own may be exchanged, and under a gate
+    that is a tree only as its symmetries allow.
     """
     experts = bound.parameters.experts
     permutations = np.tile(np.arange(experts), (len(q), 1))
@@ -201,14 +201,14 @@ def label_draws(bound: Bound, q: np.ndarray, mode: np.ndarray | None) -> Labels:
         rows = members.starts[groups]
     coefficients = all_coefficients(bound.parameters, q)
     if bound.parameters.gate.tree is not None:
-        kinds = {position: kind for kind, (_, positions) in enumerate(bound.model.blocks) for position in positions}
+        kinds = {position: kind for kind, positions in enumerate(bound.kinds) for position in positions}
         order = TreeOrder(bound.parameters.gate.tree, [kinds[expert] for expert in range(experts)])
         if order.trivial:
             return Labels(permutations, 1.0, 0.0, ambiguous=False)
         found = _label_block(bound, coefficients, rows, weights, pivot[rows], np.arange(experts), order)
         return Labels(found.permutations, found.agreement, found.ambiguity, ambiguous=found.ambiguous)
     agreement, ambiguity, ambiguous = 1.0, 0.0, False
-    for _, positions in bound.model.blocks:
+    for positions in bound.kinds:
         if len(positions) > 1:
             found = _label_block(bound, coefficients, rows, weights, pivot[rows], np.array(positions))
             permutations[:, positions] = np.array(positions)[found.permutations]

@@ -127,7 +127,7 @@ def _gate_notices(bound: Bound, draws: Draws) -> Iterator[Notice]:
     if gate.experts == 1 or len(positions) == 0:
         return
     steepest = gate.steepest(np.median(draws.coefficients[:, : gate.predictors, positions], axis=0))
-    if bound.features is None and steepest > _SEPARATED:
+    if not bound.design.gate_learned and steepest > _SEPARATED:
         yield Notice(
             "gate_separation",
             f"The gate is almost a step: the log odds of two experts change by {steepest:.0f} per sd of a column. Its "

@@ -236,8 +236,8 @@ def check(saved: SavedFit) -> None:
 
 
 def _check_network(model: MixtureOfExperts, weights: np.ndarray | None) -> None:
-    if (weights is None) != (model.features is None):
-        raise SaveFileError("outcome.features: expected the weights of the model's network, where there is one")
+    if (weights is not None) != model.learned:
+        raise SaveFileError("outcome.features: expected the weights of the model's networks, where there are some")
     if weights is not None:
         _shaped("outcome.features", weights, (weights.size,))
 
