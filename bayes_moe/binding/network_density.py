@@ -169,15 +169,15 @@ class NetworkDensity:
             for place, layers in zip(self._places, all_layers, strict=True):
                 inputs, bend = place.inputs[some], place.network.nonlinearity
                 table[:, place.columns] = networks.forward(inputs, layers, bend, np)
-            out.append(self._slopes(coefficients, q, table, some, given_x=True)[0])
+            out.append(self._slopes(coefficients, q, table, some)[0])
         return np.concatenate(out)
 
     def _slopes(
-        self, coefficients: np.ndarray, q: np.ndarray, table: np.ndarray, rows: np.ndarray, *, given_x: bool = False
+        self, coefficients: np.ndarray, q: np.ndarray, table: np.ndarray, rows: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the log density of rows in the user's units, and weighted derivatives (R, n) in their predictors.
 
-        Where the gate models x too it is that of x and y, or that of y ``given_x``.
+        Where the gate models x too it is that of x and y.
         """
         output = self.output
         if isinstance(output, MixtureDensity):
@@ -192,7 +192,7 @@ class NetworkDensity:
         )
         found = [
             (
-                (c.by_row if given_x else c.mixed)[0],
+                c.mixed[0],
                 pulled(c, c.mass(c.mixed[1]), output.parameters.gate, output.groups),
             )
             for c in some.chunks(q)
