@@ -39,18 +39,19 @@ from bayes_moe.data import read_training
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A specification and the data it meets; ``X``, ``gate_X`` and ``weights`` are as a user would pass them."""
+    """A specification and the data it meets; data are as a user would pass them."""
 
     model: MixtureOfExperts
     X: Any
     y: np.ndarray
     weights: np.ndarray | None = None
     gate_X: Any = None  # noqa: N815 - the name users write
+    groups: Any = None
 
     @property
     def options(self) -> dict[str, Any]:
         """The data beside X and y, as `bm.fit` takes them."""
-        return {"weights": self.weights, "gate_X": self.gate_X}
+        return {"weights": self.weights, "gate_X": self.gate_X, "groups": self.groups}
 
 
 def bound(case: Case) -> Bound:

@@ -54,11 +54,12 @@ def target(family: Any, seed: int, x: np.ndarray) -> Any:
     return 8.0 + 2.0 * level + noise[:, 0]
 
 
-def of(family: Any, seed: int, count: int = 2, weighted: bool = False, **predictors: Any) -> Case:
+def of(family: Any, seed: int, count: int = 2, weighted: bool = False, features: Any = None, **predictors: Any) -> Case:
     """Return a mixture of like experts on a target of their family."""
     x = covariates(seed)
     weights = np.random.default_rng([seed, 10]).choice([0.3, 1.0, 1.0, 2.0, 3.7], size=N) if weighted else None
-    return Case(bm.MixtureOfExperts([bm.Expert(family, **predictors)] * count), x, target(family, seed, x), weights)
+    model = bm.MixtureOfExperts([bm.Expert(family, **predictors)] * count, features=features)
+    return Case(model, x, target(family, seed, x), weights)
 
 
 def _with_column(family: Any, seed: int, name: str, values: np.ndarray) -> Case:

@@ -21,6 +21,7 @@ from scipy.stats import invwishart, multivariate_normal, norm, uniform
 
 from bayes_moe import (
     HSGP,
+    MLP,
     RBF,
     Constant,
     EqualGate,
@@ -36,6 +37,7 @@ from bayes_moe import (
     priors,
 )
 from tests.cases import Case
+from tests.oracle_networks import hidden
 from tests.oracle_families import Anatomy, Follows, anatomy, centre, log_density, prefixed
 
 
@@ -53,6 +55,8 @@ class Terms:
         (n,).
     covariates
         (n,) log density of x, where the gate has one; else zeros.
+    groups
+        (n,) labels of groups whose rows have one latent label, or None.
     """
 
     prior: float
@@ -60,17 +64,29 @@ class Terms:
     experts: np.ndarray
     weights: np.ndarray
     covariates: np.ndarray
+    groups: np.ndarray | None = None
 
     @property
     def counted(self) -> Terms:
         """The terms of the rows of positive weight."""
         rows = self.weights > 0
-        return Terms(self.prior, self.gate[rows], self.experts[rows], self.weights[rows], self.covariates[rows])
+        groups = None if self.groups is None else self.groups[rows]
+        return Terms(self.prior, self.gate[rows], self.experts[rows], self.weights[rows], self.covariates[rows], groups)
+
+    def joint(self, row: int) -> np.ndarray:
+        """Return the log gate plus the weighted log densities (K,) of a row's group."""
+        assert self.groups is not None
+        members = np.flatnonzero(self.groups == self.groups[row])
+        sums = [math.fsum(self.weights[i] * self.experts[i, k] for i in members) for k in range(self.gate.shape[1])]
+        return np.asarray(self.gate[members[0]] + sums)
 
     @cached_property
     def rows(self) -> np.ndarray:
-        """Log density of every row (n,)."""
-        return np.asarray(logsumexp(self.gate + self.experts, axis=1))
+        """Log density of every row (n,); rows of a group share its log density by their weights."""
+        if self.groups is None:
+            return np.asarray(logsumexp(self.gate + self.experts, axis=1))
+        totals = [math.fsum(self.weights[self.groups == group]) for group in self.groups]
+        return np.array([logsumexp(self.joint(i)) / total for i, total in enumerate(totals)])
 
     @property
     def log_likelihood(self) -> float:
@@ -80,10 +96,15 @@ class Terms:
     @property
     def log_posterior(self) -> float:
         """Log likelihood, of x too where the gate models it, plus log prior."""
-        return self.log_likelihood + math.fsum(self.weights * self.covariates) + self.prior
+        once = self.weights  # a group has one label, and one density of x
+        if self.groups is not None:
+            once = np.isin(np.arange(len(self.groups)), np.unique(self.groups, return_index=True)[1]).astype(float)
+        return self.log_likelihood + math.fsum(once * self.covariates) + self.prior
 
     def responsibilities(self, temperature: float = 1.0) -> np.ndarray:
         """Softmax over experts of log gate + log density, divided by a temperature."""
+        if self.groups is not None:
+            return np.array([softmax(self.joint(i) / temperature) for i in range(len(self.groups))])
         return np.asarray(softmax((self.gate + self.experts) / temperature, axis=1))
 
     def expected(self, responsibilities: np.ndarray) -> float:
@@ -146,6 +167,8 @@ class Oracle:
         self.names = [str(name) for name in names] + [f"z{j}" for j in range(appended.shape[1])]
         self.y, self.classes = self._target(case.y)
         self.weights = np.ones(len(self.y)) if case.weights is None else np.asarray(case.weights, dtype=float)
+        self.groups = None if case.groups is None else np.asarray(case.groups)
+        self.features: list[tuple[np.ndarray, float]] = []
         self.units = self._units()
         self.columns = [self._standardised(self.raw[:, j]) for j in range(self.raw.shape[1])]
         self._share_out(own.shape[1])
@@ -210,8 +233,37 @@ class Oracle:
     def _position(self, column: str | int) -> int:
         return self.names.index(column) if isinstance(column, str) else column
 
+    def _network(
+        self, name: str, network: MLP, default: list[int], left: dict[str, np.ndarray], log_priors: list[Prior]
+    ) -> list[tuple[np.ndarray, float]]:
+        """Return the last layer of a network and collect the priors of its weights."""
+        columns, layers = self._chosen(network, default), []
+        into = len(columns)
+        for layer, units in enumerate(network.hidden):
+            weights, biases = (left.pop(f"{name}_{word}_{layer}_z") for word in ("weights", "biases"))
+            assert weights.shape == (into, units)
+            assert biases.shape == (units,)
+            log_priors += [Prior(value, 0.0, network.scale / math.sqrt(into)) for value in weights.ravel()]
+            log_priors += [Prior(value, 0.0, network.scale) for value in biases]
+            layers.append((weights, biases))
+            into = units
+        return [(unit, 1.0) for unit in hidden(columns, layers, network.activation)]
+
+    def _sees_features(self, predictor: Any, default: list[int]) -> bool:
+        everything = default == self.free and isinstance(predictor, Linear) and predictor.columns is None
+        return self.model.features is not None and everything
+
+    def _slopes(self, predictor: Any, default: list[int]) -> Any:
+        """Return the prior of slopes; those on the features of a network without one have that of its weights."""
+        network = predictor if isinstance(predictor, MLP) else self.model.features
+        if predictor.slopes is None and (isinstance(predictor, MLP) or self._sees_features(predictor, default)):
+            return priors.Normal(0.0, network.scale / math.sqrt(network.hidden[-1]), standardised=True)
+        return predictor.slopes
+
     def basis(self, predictor: Any, default: list[int]) -> list[tuple[np.ndarray, float]]:
         """Return the columns of a predictor, each with the user's unit that one step of it stands for."""
+        if self._sees_features(predictor, default):
+            return self.features
         key = (predictor, tuple(default))
         if key not in self._bases:
             self._bases[key] = self._basis(predictor, default)
@@ -305,6 +357,8 @@ class Oracle:
         """Return the log posterior at unconstrained values by name."""
         left = {name: np.asarray(values, dtype=float) for name, values in point.items()}
         log_priors: list[Prior] = []
+        if self.model.features is not None:
+            self.features = self._network("network", self.model.features, self.free, left, log_priors)
         density = np.empty((len(self.y), len(self.model.experts)))
         for index, (expert, positions) in enumerate(self.blocks):
             suffix = "" if len(self.blocks) == 1 else f"_{index}"
@@ -318,7 +372,7 @@ class Oracle:
         assert not left, f"values that nothing reads: {list(left)}"
         value, loc, scale, log_jacobian = np.array(log_priors).T
         prior = math.fsum([*norm.logpdf(value, loc, scale), *log_jacobian])
-        return Terms(prior, gate, density, self.weights, covariates)
+        return Terms(prior, gate, density, self.weights, covariates, self.groups)
 
     def log_posterior(self, point: Mapping[str, Any]) -> float:
         """Return the log posterior at unconstrained values by name."""
@@ -353,47 +407,72 @@ class Oracle:
         out = {}
         for part in anatomy(expert.family, self.classes, len(self.units)):
             predictor = expert.predictors[part.parameter]
-            basis = self.basis(predictor, self.free)
-            shown = "_zerosum__" if part.zero_sum else ""
-            alone = part.logarithm and not basis
-            name = f"{part.word}{suffix}_z" if alone else f"{part.word}_intercept{suffix}_z"
-            labels = len(part.columns)
-            inner = labels - 1 if part.zero_sum else labels
-            whole = predictor.shared is True
-            count = 1 if whole else len(positions)
-            tied = self._tied(predictor)
-            own = [j for j in range(len(basis)) if not tied[j]]
-            intercepts = left.pop(name + shown)
-            own_slopes = left.pop(f"{part.word}_slopes{suffix}_z{shown}") if own else np.zeros(0)
-            pooled = left.pop(f"{part.word}_slopes_shared{suffix}_z{shown}") if any(tied) else np.zeros(0)
-            lead, tail = () if whole else (count,), (inner,) if part.labels else ()
-            assert intercepts.shape == (*lead, *tail)
-            assert not own or own_slopes.shape == (*lead, len(own), *tail)
-            intercepts, slopes = intercepts.reshape(count, inner), np.empty((count, len(basis), inner))
-            slopes[:, own] = own_slopes.reshape(count, len(own), inner)
-            slopes[:, np.flatnonzero(tied)] = pooled.reshape(-1, inner)
-            self._collect(expert.family, part, predictor, basis, intercepts, slopes, log_priors)
-            if part.zero_sum:
-                intercepts = np.array([zero_sum(row) for row in intercepts])
-                slopes = np.array([[zero_sum(row) for row in rows] for rows in slopes]).reshape(count, -1, labels)
-            if isinstance(predictor, HSGP):
-                name = f"{part.word}_log_%s{suffix}_z"
-                weights = [self._process(part, predictor, name, order, left, log_priors) for order in range(count)]
-                slopes = slopes * np.array(weights)[:, :, None]
-                for quantity in ("amplitude", "lengthscale"):
-                    left.pop(name % quantity, None)
-            for label, column in enumerate(part.columns):
-                eta = np.empty((len(self.y), len(positions)))
-                for order in range(len(positions)):
-                    a, b = (values[0 if whole else order] for values in (intercepts, slopes))
-                    for i in range(len(self.y)):
-                        eta[i, order] = math.fsum(
-                            [a[label], *(b[j][label] * values[i] for j, (values, _) in enumerate(basis))]
-                        )
-                out[column] = self._in_units(part, label, eta)
-                if predictor.offset is not None:
-                    added = self.raw[:, self._position(predictor.offset)]
-                    out[column] += (added - self._moments(added)[0])[:, None]
+            pieces = [(positions, suffix)]
+            if isinstance(predictor, MLP) and not predictor.shared and len(positions) > 1:  # networks of their own
+                pieces = [([position], f"{suffix}_{position}") for position in positions]
+            found = []
+            for some, end in pieces:
+                if isinstance(predictor, MLP):
+                    basis = self._network(f"{part.word}_network{end}", predictor, self.free, left, log_priors)
+                else:
+                    basis = self.basis(predictor, self.free)
+                found.append(self._part(expert.family, part, predictor, basis, len(some), end, left, log_priors))
+            out |= {column: np.column_stack([piece[column] for piece in found]) for column in part.columns}
+        return out
+
+    def _part(
+        self,
+        family: Any,
+        part: Anatomy,
+        predictor: Any,
+        basis: list[tuple[np.ndarray, float]],
+        experts: int,
+        suffix: str,
+        left: dict[str, np.ndarray],
+        log_priors: list[Prior],
+    ) -> dict[str, np.ndarray]:
+        """Return the linear predictors of one parameter of some experts (n, experts) and collect their priors."""
+        shown = "_zerosum__" if part.zero_sum else ""
+        alone = part.logarithm and not basis
+        name = f"{part.word}{suffix}_z" if alone else f"{part.word}_intercept{suffix}_z"
+        labels = len(part.columns)
+        inner = labels - 1 if part.zero_sum else labels
+        whole = predictor.shared is True
+        count = 1 if whole else experts
+        tied = self._tied(predictor, basis)
+        own = [j for j in range(len(basis)) if not tied[j]]
+        intercepts = left.pop(name + shown)
+        own_slopes = left.pop(f"{part.word}_slopes{suffix}_z{shown}") if own else np.zeros(0)
+        pooled = left.pop(f"{part.word}_slopes_shared{suffix}_z{shown}") if any(tied) else np.zeros(0)
+        lead, tail = () if whole else (count,), (inner,) if part.labels else ()
+        assert intercepts.shape == (*lead, *tail)
+        assert not own or own_slopes.shape == (*lead, len(own), *tail)
+        intercepts, slopes = intercepts.reshape(count, inner), np.empty((count, len(basis), inner))
+        slopes[:, own] = own_slopes.reshape(count, len(own), inner)
+        slopes[:, np.flatnonzero(tied)] = pooled.reshape(-1, inner)
+        self._collect(family, part, predictor, basis, intercepts, slopes, log_priors)
+        if part.zero_sum:
+            intercepts = np.array([zero_sum(row) for row in intercepts])
+            slopes = np.array([[zero_sum(row) for row in rows] for rows in slopes]).reshape(count, -1, labels)
+        if isinstance(predictor, HSGP):
+            name = f"{part.word}_log_%s{suffix}_z"
+            weights = [self._process(part, predictor, name, order, left, log_priors) for order in range(count)]
+            slopes = slopes * np.array(weights)[:, :, None]
+            for quantity in ("amplitude", "lengthscale"):
+                left.pop(name % quantity, None)
+        out = {}
+        for label, column in enumerate(part.columns):
+            eta = np.empty((len(self.y), experts))
+            for order in range(experts):
+                a, b = (values[0 if whole else order] for values in (intercepts, slopes))
+                for i in range(len(self.y)):
+                    eta[i, order] = math.fsum(
+                        [a[label], *(b[j][label] * values[i] for j, (values, _) in enumerate(basis))]
+                    )
+            out[column] = self._in_units(part, label, eta)
+            if predictor.offset is not None:
+                added = self.raw[:, self._position(predictor.offset)]
+                out[column] += (added - self._moments(added)[0])[:, None]
         return out
 
     def _unit_of(self, part: Anatomy, label: int) -> tuple[float, float]:
@@ -415,10 +494,10 @@ class Oracle:
         slopes: np.ndarray,
         log_priors: list[Prior],
     ) -> None:
-        slope_prior = None if isinstance(predictor, Constant | HSGP) else predictor.slopes
+        slope_prior = None if isinstance(predictor, Constant | HSGP) else self._slopes(predictor, self.free)
         if isinstance(predictor, HSGP):
             slope_prior = priors.Normal(0.0, 1.0, standardised=True)
-        tied = self._tied(predictor)
+        tied = self._tied(predictor, basis)
         for order, (a, b) in enumerate(zip(intercepts, slopes, strict=True)):
             for label in range(len(a)):
                 log_priors.append(self._intercept_prior(family, part, label, predictor.intercept, a[label]))
@@ -487,9 +566,8 @@ class Oracle:
         constant = 2**dims * math.pi ** (dims / 2) * math.exp(gammaln(nu + dims / 2) - gammaln(nu)) * (2 * nu) ** nu
         return float(constant / lengthscale ** (2 * nu) * (2 * nu / lengthscale**2 + square) ** -(nu + dims / 2))
 
-    def _tied(self, predictor: Any) -> list[bool]:
+    def _tied(self, predictor: Any, basis: list[tuple[np.ndarray, float]]) -> list[bool]:
         """Return for every column of a predictor of experts whether its slope is one for all of them."""
-        basis = self.basis(predictor, self.free)
         if isinstance(predictor.shared, bool):
             return [False] * len(basis)
         asked = self.free if predictor.columns is None else [self._position(c) for c in predictor.columns]
@@ -542,11 +620,16 @@ class Oracle:
         if isinstance(self.model.gate, EqualGate):
             return np.full((rows, count), -math.log(count))
         predictor = self.model.gate.predictor
-        basis = self.basis(predictor, self.gate_free)
+        if isinstance(predictor, MLP):
+            basis = self._network("gate_network", predictor, self.gate_free, left, log_priors)
+        else:
+            basis = self.basis(predictor, self.gate_free)
         width = len(basis)
         if isinstance(self.model.gate, GaussianGate):
             return self._regions(left, basis, log_priors)
         prior = None if isinstance(predictor, Constant) else predictor.slopes_prior
+        if isinstance(predictor, MLP) or self._sees_features(predictor, self.gate_free):
+            prior = prior or priors.LearnedScale(4.0 if isinstance(self.model.gate, SoftmaxGate) else 1.5, 1.0)
         if isinstance(prior, priors.Normal):
             spreads = [prior.scale * (1.0 if prior.standardised else unit) for _, unit in basis]
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from bayes_moe.graph.graded import PLAIN
 from tests.cases import GENERAL as OTHERS
 from tests.cases import Case, bound, some_points
 from tests.family_cases import FAMILIES, SLOW_GRAPHS
+from tests.network_cases import GROUPED, NETWORKS
 from tests.oracle import Oracle
 
-GENERAL: dict[str, Case] = FAMILIES | OTHERS
+GENERAL: dict[str, Case] = FAMILIES | OTHERS | NETWORKS | GROUPED
 EVERY = [pytest.param(name, marks=pytest.mark.full) if name in SLOW_GRAPHS else name for name in GENERAL]
 THIRD = [
     name if i % 3 == 0 and name not in SLOW_GRAPHS else pytest.param(name, marks=pytest.mark.full)
@@ -35,16 +37,38 @@ def here(name: str) -> Bound:
 
 @cache
 def quick_fit(name: str) -> bm.Fit:
+    """Return a fit by EM; networks have been trained for a few epochs before."""
     case = GENERAL[name]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bm.FitWarning)
-        return bm.fit(case.model, case.X, case.y, bm.EM(starts=4, seed=1), progress=False, **case.options)
+        start = None
+        if case.model.learned:
+            engine = bm.Training(epochs=8, held_out=0.0, batch=12, seed=1)
+            start = bm.fit(case.model, case.X, case.y, engine, progress=False, **case.options)
+        engine = bm.EM(starts=4, seed=1)
+        return bm.fit(case.model, case.X, case.y, engine, start=start, progress=False, **case.options)
 
 
 def points(name: str, count: int, seed: int) -> np.ndarray:
     """Return vectors around the priors' centres."""
     parameters = here(name).parameters
     return parameters.prior_loc + 0.4 * some_points(GENERAL[name], count, seed)
+
+
+def places(name: str, count: int, seed: int) -> Iterator[tuple[Bound, np.ndarray, dict[str, np.ndarray]]]:
+    """Yield models, vectors and all values by name; networks have other weights every time."""
+    rng = np.random.default_rng(seed)
+    for q in points(name, count, seed):
+        own, weights = here(name), {}
+        if own.features is not None:
+            own = own.learned(own.features.prior_scale * rng.normal(size=own.features.size))
+            assert own.features is not None
+            weights = own.features.named()
+        yield own, q, weights | own.parameters.named(q)
+
+
+def network_prior(own: Bound) -> float:
+    return 0.0 if own.features is None else own.features.log_prior()
 
 
 def differences(function: Any, q: np.ndarray, step: float = 1e-5) -> np.ndarray:
@@ -54,14 +78,37 @@ def differences(function: Any, q: np.ndarray, step: float = 1e-5) -> np.ndarray:
 
 @pytest.mark.parametrize("name", GENERAL)
 def test_value_is_the_oracles(name: str) -> None:
-    density, oracle = here(name).density, Oracle(GENERAL[name])
-    for q in points(name, 2, seed=1):
-        expected = oracle.terms(here(name).parameters.named(q)).counted
-        assert density.log_prior(q) == pytest.approx(expected.prior, rel=1e-9)
+    oracle = Oracle(GENERAL[name])
+    for own, q, point in places(name, 2, seed=1):
+        density, expected = own.density, oracle.terms(point).counted
+        assert density.log_prior(q) + network_prior(own) == pytest.approx(expected.prior, rel=1e-9)
         rows, responsibilities = density.by_row(q)
-        np.testing.assert_allclose(rows, expected.rows, rtol=1e-8, atol=1e-8)
-        np.testing.assert_allclose(responsibilities, expected.responsibilities(), rtol=1e-6, atol=1e-10)
-        assert density.logp(q) == pytest.approx(expected.log_posterior, rel=1e-8)
+        order = np.searchsorted(np.sort(own.counted), own.counted)  # rows of a group stand together
+        np.testing.assert_allclose(rows, expected.rows[order], rtol=1e-8, atol=1e-8)
+        np.testing.assert_allclose(responsibilities, expected.responsibilities()[order], rtol=1e-6, atol=1e-10)
+        assert density.logp(q) + network_prior(own) == pytest.approx(expected.log_posterior, rel=1e-8)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_and_output_layers_have_one_density(name: str) -> None:
+    """Over the weights of the networks too, of all rows and of some at a time."""
+    oracle = Oracle(GENERAL[name])
+    ((own, q, point),) = places(name, 1, seed=4)
+    density = own.network_density
+    vector = density.joined(own.features.weights, q)
+    value, gradient = density.logp_and_gradient(vector)
+    expected = oracle.terms(point).counted
+    assert value == pytest.approx(expected.log_posterior, rel=1e-9)
+    slope = differences(lambda at: density.logp_and_gradient(at)[0], vector)
+    np.testing.assert_allclose(gradient, slope, rtol=1e-5, atol=1e-5 * (1 + np.abs(slope).max()))
+    some, rest = np.split(np.random.default_rng(1).permutation(len(density.weights)), [10])
+    (first, here_), (second, there) = (density.rows_gradient(vector, rows) for rows in (some, rest))
+    z = (vector - density.prior_loc) / density.prior_scale
+    prior = density.prior_slope(z) / density.prior_scale
+    np.testing.assert_allclose(here_ + there + prior, gradient, rtol=1e-8, atol=1e-8 * (1 + np.abs(slope).max()))
+    assert first + second + expected.prior == pytest.approx(value, rel=1e-9)
+    joint = expected.rows[some] + expected.covariates[some]
+    np.testing.assert_allclose(density.rows_log_density(vector, some), joint, rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -81,12 +128,13 @@ def test_derivatives(name: str) -> None:
 @pytest.mark.parametrize("name", GENERAL)
 def test_pymc_model_is_the_same(name: str) -> None:
     """Log posterior and reported coefficients of the PyMC model are the density's."""
-    model, density = here(name).pymc_model(), here(name).density
+    ((own, q, point),) = places(name, 1, seed=3)
+    model, density = own.pymc_model(), own.density
     reported = model.replace_rvs_by_values(model.deterministics)
     function = pytensor.function(model.value_vars, [model.logp(), *reported], mode=PLAIN, on_unused_input="ignore")
-    q = points(name, 1, seed=3)[0]
-    value, *found = function(*here(name).parameters.named(q).values())
-    assert float(value) == pytest.approx(density.logp(q), rel=1e-10)
+    assert [variable.name for variable in model.value_vars] == list(point)
+    value, *found = function(*point.values())
+    assert float(value) == pytest.approx(density.logp(q) + network_prior(own), rel=1e-10)
     expected = density.expand(q)
     assert {graph.name for graph in reported} == set(expected)
     for graph, values in zip(reported, found, strict=True):
@@ -102,46 +150,53 @@ def test_em_ends_at_a_mode(name: str) -> None:
     assert fit.outcome.facts["decrement"] <= 1e-6
     assert np.linalg.eigvalsh(density.hessian(mode)).max() < 0
     case = GENERAL[name]
+    terms = Oracle(case).terms(fit.point).counted
+    assert fit.log_likelihood == pytest.approx(terms.log_likelihood, rel=1e-9)
+    assert fit.log_posterior == pytest.approx(terms.log_posterior, rel=1e-9)
     weights = 1.0 if case.weights is None else case.weights
-    total = float((weights * fit.log_density(case.X, case.y)).sum())
-    assert fit.log_likelihood == pytest.approx(total, rel=1e-9)
+    if case.groups is None:
+        total = float((weights * fit.log_density(case.X, case.y, gate_X=case.gate_X)).sum())
+        assert fit.log_likelihood == pytest.approx(total, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_predictions_agree_with_samples(name: str) -> None:
     """Means, variances, distribution functions and class probabilities are those of draws, within their error."""
-    fit, x = quick_fit(name), _some_rows(GENERAL[name].X)
+    fit, (x, more) = quick_fit(name), _some_rows(name)
     count = 20_000
-    samples = fit.sample(x, draws=count, seed=2).values
+    samples = fit.sample(x, draws=count, seed=2, **more).values
     if fit.data.classes:
-        chances = fit.predict_proba(x)
+        chances = fit.predict_proba(x, **more)
         for label, chance in zip(chances["class"].values, chances.values.T, strict=True):
             share = (samples == label).mean(axis=0)
             assert np.all(np.abs(share - chance) < 5 * np.sqrt(chance * (1 - chance) / count) + 1e-12)
-        np.testing.assert_array_equal(fit.predict(x).values, chances["class"].values[chances.values.argmax(axis=1)])
+        np.testing.assert_array_equal(
+            fit.predict(x, **more).values, chances["class"].values[chances.values.argmax(axis=1)]
+        )
         return
     error = samples.std(axis=0) / np.sqrt(count)
-    mean, variance = fit.predict(x).values, fit.variance(x).values
+    mean, variance = fit.predict(x, **more).values, fit.variance(x, **more).values
     tails = samples.shape[0] * (samples - mean) ** 4
     assert np.all(np.abs(samples.mean(axis=0) - mean) < 5 * error)
     assert np.all(np.abs(samples.var(axis=0) - variance) < 5 * np.sqrt(tails.mean(axis=0)) / count)
     at = np.median(samples, axis=0)
     below = (samples <= at).mean(axis=0)
-    chance = fit.cdf(x, at).values
+    chance = fit.cdf(x, at, **more).values
     assert np.all(np.abs(below - chance) < 5 * np.sqrt(chance * (1 - chance) / count) + 1e-12)
-    low, high = np.moveaxis(fit.interval(x, 0.8).values, -1, 0)
+    low, high = np.moveaxis(fit.interval(x, 0.8, **more).values, -1, 0)
     assert np.all((samples >= low).mean(axis=0) > 0.9 - 0.02)
     assert np.all((samples <= high).mean(axis=0) > 0.9 - 0.02)
 
 
 @pytest.mark.parametrize("name", THIRD)
 def test_saved_and_loaded_it_predicts_the_same(name: str, tmp_path: Path) -> None:
-    fit, x = quick_fit(name), _some_rows(GENERAL[name].X)
+    fit, (x, more) = quick_fit(name), _some_rows(name)
     fit.save(tmp_path / "fit.nc")
     back = bm.load(tmp_path / "fit.nc")
     assert back.model == fit.model
-    np.testing.assert_array_equal(back.predict(x).values, fit.predict(x).values)
-    np.testing.assert_array_equal(back.sample(x, draws=5, seed=3).values, fit.sample(x, draws=5, seed=3).values)
+    np.testing.assert_array_equal(back.predict(x, **more).values, fit.predict(x, **more).values)
+    draws = (each.sample(x, draws=5, seed=3, **more).values for each in (back, fit))
+    np.testing.assert_array_equal(*draws)
 
 
 @pytest.mark.parametrize("name", THIRD)
@@ -151,13 +206,18 @@ def test_laplace_draws_predict(name: str) -> None:
         warnings.simplefilter("ignore", bm.FitWarning)
         engine = bm.Laplace(draws=20, seed=1)
         fit = bm.fit(case.model, case.X, case.y, engine, start=quick_fit(name), progress=False, **case.options)
-    values = fit.log_density(case.X, case.y).values
+    values = fit.log_density(case.X, case.y, gate_X=case.gate_X).values
     each = fit.idata["log_likelihood"]["y"].values[0]
-    weights = np.ones(len(values)) if case.weights is None else case.weights
-    counted = weights > 0
-    expected = np.log(np.mean(np.exp(each[:, counted] / weights[counted]), axis=0))
-    np.testing.assert_allclose(values[counted], expected, rtol=1e-8, atol=1e-8)
-    assert fit.responsibilities(case.X, case.y).sum("expert").values == pytest.approx(1.0)
+    if case.groups is None:
+        weights = np.ones(len(values)) if case.weights is None else case.weights
+        counted = weights > 0
+        expected = np.log(np.mean(np.exp(each[:, counted] / weights[counted]), axis=0))
+        np.testing.assert_allclose(values[counted], expected, rtol=1e-8, atol=1e-8)
+    else:
+        assert each.shape == (20, len(set(case.groups.tolist())))
+        draw = fit.bound.parameters.named(fit.outcome.draws[0, 7])
+        assert each[7].sum() == pytest.approx(Oracle(case).terms(draw).counted.log_likelihood, rel=1e-8)
+    assert fit.responsibilities(case.X, case.y, gate_X=case.gate_X).sum("expert").values == pytest.approx(1.0)
     assert "mode" not in fit.summary().columns
 
 
@@ -170,11 +230,15 @@ def test_samplers_give_draws_that_predict(name: str, engine: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bm.FitWarning)
         fit = bm.fit(case.model, case.X, case.y, engine, start=quick_fit(name), progress=False, **case.options)
-    assert np.isfinite(fit.log_density(case.X, case.y).values).all()
+    assert np.isfinite(fit.log_density(case.X, case.y, gate_X=case.gate_X).values).all()
     assert (np.ptp(fit.draws.flat, axis=0) > 0).all()
     assert fit.summary().shape[0] > 0
     assert np.isfinite(fit.loo().elpd) if case.weights is None else True
 
 
-def _some_rows(x: Any) -> Any:
-    return x.iloc[:3] if hasattr(x, "iloc") else x[:3]
+def _some_rows(name: str) -> tuple[Any, dict[str, Any]]:
+    """Return some rows of X, and what belongs to them."""
+    case = GENERAL[name]
+    more = {"gate_X": case.gate_X, "groups": case.groups}
+    x = case.X.iloc[:3] if hasattr(case.X, "iloc") else case.X[:3]
+    return x, {word: values[:3] for word, values in more.items() if values is not None}
