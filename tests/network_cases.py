@@ -15,10 +15,11 @@ _TANH, _RELU = bm.Activation.TANH, bm.Activation.RELU
 
 
 def _frame(experts: list[bm.Expert], family: Any, seed: int, gate: Any = None, **parts: Any) -> Case:
-    """Return a case on two columns called x and z."""
-    x = covariates(seed, 2)
+    """Return a case on two columns called x and z, and more with ``columns=``."""
+    names = parts.pop("columns", ["x", "z"])
+    x = covariates(seed, len(names))
     model = bm.MixtureOfExperts(experts, gate, parts.pop("features", None))
-    return Case(model, pd.DataFrame(x, columns=["x", "z"]), target(family, seed, x), **parts)
+    return Case(model, pd.DataFrame(x, columns=names), target(family, seed, x), **parts)
 
 
 _WEIGHTS = np.random.default_rng(7).choice([0.0, 0.3, 1.0, 1.0, 2.0, 3.7], size=N)
@@ -27,7 +28,7 @@ _UNLIKE = [
     bm.Expert(mu=bm.MLP((2, 3), _TANH, columns=("x",))),
     bm.Expert(),
     bm.Expert(mu=bm.MLP((2, 3), _TANH, columns=("x",))),
-    bm.Expert(mu=bm.MLP((4,), _RELU, offset="z", intercept=bm.priors.Normal(9.0, 4.0)), sigma=bm.MLP((2,))),
+    bm.Expert(mu=bm.MLP((4,), _RELU, offset="w", intercept=bm.priors.Normal(9.0, 4.0)), sigma=bm.MLP((2,))),
 ]
 _EVERYWHERE = {
     "mu": bm.MLP((3,), slopes=bm.priors.Normal(0.0, 2.0)),
@@ -35,7 +36,7 @@ _EVERYWHERE = {
 }
 
 NETWORKS: dict[str, Case] = {
-    "network": of(bm.Normal(), 141, weighted=True, features=bm.MLP((3, 2)), mu=bm.Linear(), sigma=bm.Linear()),
+    "network": of(bm.Normal(), 141, weighted=True, features=bm.MLP((3, 2)), mu=bm.Linear()),
     "network of counts, gate on a column": _frame(
         [bm.Expert(bm.Poisson())] * 2,
         bm.Poisson(),
@@ -55,7 +56,7 @@ NETWORKS: dict[str, Case] = {
         gate_X=covariates(146, 2),
     ),
     "a network for every expert": _frame([_OWN] * 2, bm.Normal(), 147, weights=_WEIGHTS),
-    "unlike experts, some of networks": _frame(_UNLIKE, bm.Normal(), 148),
+    "unlike experts, some of networks": _frame(_UNLIKE, bm.Normal(), 148, columns=["x", "z", "w"]),
     "networks everywhere": _frame(
         [bm.Expert(bm.StudentT(), **_EVERYWHERE)] * 2, bm.StudentT(), 149, bm.SoftmaxGate(bm.MLP((2,), _RELU))
     ),

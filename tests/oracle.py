@@ -37,8 +37,8 @@ from bayes_moe import (
     priors,
 )
 from tests.cases import Case
-from tests.oracle_networks import hidden
 from tests.oracle_families import Anatomy, Follows, anatomy, centre, log_density, prefixed
+from tests.oracle_networks import hidden
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,11 +253,15 @@ class Oracle:
         everything = default == self.free and isinstance(predictor, Linear) and predictor.columns is None
         return self.model.features is not None and everything
 
-    def _slopes(self, predictor: Any, default: list[int]) -> Any:
-        """Return the prior of slopes; those on the features of a network without one have that of its weights."""
+    def _slopes(self, part: Anatomy, predictor: Any, default: list[int]) -> Any:
+        """Return the prior of slopes; those on the features of a network without one have that of its weights.
+
+        Where the network belongs to that parameter alone, it is as much narrower as the parameter's default is.
+        """
         network = predictor if isinstance(predictor, MLP) else self.model.features
         if predictor.slopes is None and (isinstance(predictor, MLP) or self._sees_features(predictor, default)):
-            return priors.Normal(0.0, network.scale / math.sqrt(network.hidden[-1]), standardised=True)
+            narrower = part.slopes[1] / 2.5 if isinstance(predictor, MLP) else 1.0
+            return priors.Normal(0.0, narrower * network.scale / math.sqrt(network.hidden[-1]), standardised=True)
         return predictor.slopes
 
     def basis(self, predictor: Any, default: list[int]) -> list[tuple[np.ndarray, float]]:
@@ -494,7 +498,7 @@ class Oracle:
         slopes: np.ndarray,
         log_priors: list[Prior],
     ) -> None:
-        slope_prior = None if isinstance(predictor, Constant | HSGP) else self._slopes(predictor, self.free)
+        slope_prior = None if isinstance(predictor, Constant | HSGP) else self._slopes(part, predictor, self.free)
         if isinstance(predictor, HSGP):
             slope_prior = priors.Normal(0.0, 1.0, standardised=True)
         tied = self._tied(predictor, basis)

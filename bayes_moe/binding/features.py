@@ -32,6 +32,8 @@ _NONLINEARITIES = {
 
 _GATE_SCALE = LearnedScale(median=4.0, spread=1.0)  # features are smaller than standardised columns
 
+_MEAN_SLOPES = 2.5  # default prior standard deviation of the slopes of a mean
+
 type Owner = str | tuple[int, int]
 """Whose network it is: all predictors' (``"features"``), the ``"gate"``'s, or that of (block, parameter)."""
 
@@ -270,7 +272,8 @@ def _feature_map(network: MLP, name: str, columns: Columns, features: tuple[str,
 def output_layers(model: MixtureOfExperts, *, gate: bool) -> MixtureOfExperts:
     """Return the model with the priors of its networks' output layers.
 
-    Slopes on features without a prior of their own get that of their network's weights, those of a softmax gate a wider
+    Slopes on features without a prior of their own get that of their network's weights; where the network belongs to
+    one parameter, as much narrower as that parameter's default is than a mean's; those of a softmax gate a wider
     learned scale. ``gate`` says whether a gate that names no columns sees the shared features, if there are some.
 
     Raises
@@ -294,18 +297,24 @@ def output_layers(model: MixtureOfExperts, *, gate: bool) -> MixtureOfExperts:
         if shared is not None:
             for name, predictor in expert.predictors.items():
                 _refuse_curved(predictor, f"experts[{place}].{name}")
-        predictors = {name: _output_layer(predictor, shared) for name, predictor in expert.predictors.items()}
+        predictors = {}
+        for parameter in expert.family.parameters:
+            predictor = expert.predictors[parameter.name]
+            narrower = parameter.prior.slopes.scale / _MEAN_SLOPES if isinstance(predictor, MLP) else 1.0
+            predictors[parameter.name] = _output_layer(predictor, shared, narrower=narrower)
         experts.append(Expert(expert.family, **predictors))
     return MixtureOfExperts(experts, chosen, shared)
 
 
-def _output_layer(predictor: Predictor, shared: MLP | None, prior: LearnedScale | None = None) -> Predictor:
+def _output_layer(
+    predictor: Predictor, shared: MLP | None, prior: LearnedScale | None = None, *, narrower: float = 1.0
+) -> Predictor:
     """Return a predictor with the default prior of slopes on features, if it has such slopes and no prior of them."""
     network = predictor if isinstance(predictor, MLP) else shared
     linear = isinstance(predictor, Linear) and predictor.columns is None
     if network is None or not (linear or isinstance(predictor, MLP)) or predictor.slopes_prior is not None:
         return predictor
-    slopes = prior or Normal(0.0, network.scale / float(np.sqrt(network.width)), standardised=True)
+    slopes = prior or Normal(0.0, narrower * network.scale / float(np.sqrt(network.width)), standardised=True)
     return replace(predictor, slopes=slopes)  # type: ignore[type-var]
 
 

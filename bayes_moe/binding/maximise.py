@@ -122,8 +122,21 @@ def _ridge_step(
     precision = parameters.prior_scale[places] ** -2
     a[:, *np.diag_indices(a.shape[1])] += precision
     b = b - precision * (q[places] - parameters.prior_loc[places])
-    step = np.linalg.solve(a, b[:, :, None])[:, :, 0]
-    return np.broadcast_to(step, term.places.shape)
+    return np.broadcast_to(_solved(a, b), term.places.shape)
+
+
+def _solved(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return a⁻¹b (experts, p) for positive matrices (experts, p, p).
+
+    Where a sigma is almost 0 at some rows, what the prior alone decides is lost in the last digits beside their weight:
+    such directions are taken as far as the digits go, which is uphill still.
+    """
+    try:
+        return np.asarray(np.linalg.solve(a, b[:, :, None])[:, :, 0])
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(a)
+        values = np.maximum(values, np.finfo(float).eps * values.max(axis=1, keepdims=True))
+        return np.asarray(np.einsum("kpj,kj,kqj,kq->kp", vectors, 1.0 / values, vectors, b))
 
 
 def _tied_step(parameters: Parameters, places: np.ndarray, a: np.ndarray, b: np.ndarray, q: np.ndarray) -> np.ndarray:
