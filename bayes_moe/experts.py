@@ -8,6 +8,7 @@ from types import MappingProxyType
 from .errors import SpecError, nearest
 from .families import Family, Normal
 from .predictors import Predictor
+from .priors import LearnedScale
 
 
 class Expert:
@@ -50,6 +51,11 @@ class Expert:
             if not isinstance(predictor, Predictor):
                 raise SpecError(
                     f"Expert.{name}: expected a predictor such as bm.Linear(), got {predictor!r} → pass an instance"
+                )
+            if isinstance(getattr(predictor, "slopes", None), LearnedScale):
+                raise SpecError(
+                    f"Expert.{name}: expected priors.Normal for slopes, got {predictor.slopes_prior!r} → a learned scale "
+                    "is for the slopes of a gate"
                 )
         filled = {name: predictors.get(name, parameter.default) for name, parameter in known.items()}
         object.__setattr__(self, "_family", chosen)

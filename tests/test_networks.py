@@ -59,6 +59,7 @@ MODELS = {
 }
 
 
+@pytest.mark.full  # the table of models has values and differences
 @pytest.mark.parametrize("name", MODELS)
 def test_the_density_is_that_of_the_graph(name: str) -> None:
     rng = np.random.default_rng(3)
@@ -255,6 +256,142 @@ def test_an_interrupted_training_keeps_its_best_weights() -> None:
     outcome = bm.Training(seed=1).run(bound_of(SMALL, DATA.X, DATA.y).network_density, report=Interrupting())
     assert outcome.status.name == "INTERRUPTED"
     assert outcome.facts["best_epoch"] in (1, 2)
+
+
+# -- networks as predictors of one gate or one parameter ---------------------------------------------------------
+
+
+def two_curves(rows: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return rows of two curves of a; which one holds turns with b, three times."""
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(-3.0, 3.0, size=(rows, 2))
+    first = np.sin(2.0 * x[:, 1]) > 0
+    y = np.where(first, 3.0 + 2.0 * np.sin(2.0 * x[:, 0]), x[:, 0] ** 2 / 3.0 - 2.0) + 0.2 * rng.normal(size=rows)
+    return pd.DataFrame(x, columns=["a", "b"]), y
+
+
+CURVES, CURVED = two_curves(500, 1)
+OWN = bm.MixtureOfExperts(
+    [bm.Expert(mu=bm.MLP((12,), columns=("a",)), sigma=bm.Constant())] * 2,
+    bm.SoftmaxGate(bm.MLP((12,), columns=("b",))),
+)
+
+
+@pytest.fixture(scope="module")
+def own() -> bm.Fit:
+    return trained(OWN, None, CURVES, CURVED)
+
+
+def test_a_gate_and_experts_may_be_networks(own: bm.Fit) -> None:
+    assert own.engine == bm.Training()
+    assert own.status.sentence.startswith("Stopped early")
+    x, y = two_curves(2000, 2)
+    density = own.log_density(x, y).mean().item()
+    shared = trained(bm.mixture_density_network(2, hidden=(12,)), bm.Training(seed=1), CURVES, CURVED)
+    assert density > -0.5  # noise of 0.2 alone leaves 0.19; some labels are wrong beside the borders
+    assert density > shared.log_density(x, y).mean().item() + 0.1
+    high = own.expert_means(x).values.argmax(axis=1)
+    towards = np.take_along_axis(own.gate(x).values, high[:, None], axis=1)[:, 0]
+    assert np.corrcoef(towards, np.sin(2.0 * x["b"]))[0, 1] > 0.8
+
+
+def test_every_expert_has_its_own_network(own: bm.Fit) -> None:
+    networks = own.bound.features
+    assert networks is not None
+    assert [one.name for one in networks.maps] == ["gate_network", "mu_network_0", "mu_network_1"]
+    assert [one.columns for one in networks.maps] == [("b",), ("a",), ("a",)]
+    assert own.point["mu_network_0_weights_0_z"].shape == own.point["mu_network_1_weights_0_z"].shape == (1, 12)
+    assert not np.allclose(own.point["mu_network_0_weights_0_z"], own.point["mu_network_1_weights_0_z"])
+    assert own.bound.kinds == ((0,), (1,))  # other features: labels cannot change places
+    assert own.idata["posterior"]["mu_slopes"].shape == (1, 1, 2, 12)
+    assert own.idata["posterior"]["gate_feature"].values.tolist() == [f"h{unit}" for unit in range(12)]
+
+
+def test_shared_experts_have_one_network() -> None:
+    model = bm.MixtureOfExperts([bm.Expert(sigma=bm.MLP((3,), shared=True))] * 3)
+    bound = bound_of(model, CURVES.to_numpy(), CURVED)
+    assert bound.features is not None
+    assert [one.name for one in bound.features.maps] == ["log_sigma_network"]
+    assert bound.kinds == ((0, 1, 2),)
+    log_sigma = bound.parameters.coefficients(np.arange(bound.parameters.size) / 10.0)[-3:]
+    assert (log_sigma == log_sigma[0]).all()
+
+
+def test_the_layout_does_not_depend_on_weights() -> None:
+    """Units that never fire are equal columns, in two networks too, and stay apart."""
+    dead = bm.MLP((2,), bm.Activation.RELU)
+    model = bm.MixtureOfExperts([bm.Expert(mu=dead)] * 2, bm.SoftmaxGate(dead))
+    bound = bound_of(model, CURVES.to_numpy(), CURVED)
+    assert bound.features is not None
+    again = bound.learned(np.full(bound.features.size, -50.0) * (bound.features.prior_scale == 2.0))
+    assert (again.density.table[:, 1:] == 0.0).all()
+    assert again.design.width == bound.design.width == 7
+    assert [places.tolist() for places in again.design.feature_places] == [[1, 2], [3, 4], [5, 6]]
+
+
+def test_engines_go_on_with_all_output_layers(own: bm.Fit) -> None:
+    frozen = trained(OWN, bm.EM(seed=1), CURVES, CURVED, start=own.point)
+    assert frozen.status.converged
+    assert "features_frozen" in frozen.status.codes
+    assert np.array_equal(frozen.outcome.features, own.outcome.features)
+    assert frozen.log_posterior > own.log_posterior
+    laplace = trained(OWN, bm.Laplace(draws=50, seed=1), CURVES, CURVED, start=own)
+    near = laplace.log_density(CURVES, CURVED).mean() - frozen.log_density(CURVES, CURVED).mean()
+    assert abs(float(near)) < 0.1
+
+
+def test_the_gate_reads_its_own_columns() -> None:
+    bound = bind(
+        bm.MixtureOfExperts(2, bm.SoftmaxGate(bm.MLP((3,)))),
+        read_training(CURVES[["a"]], CURVED, gate_X=CURVES[["b"]], experts=2, parameters=0),
+    )
+    assert bound.features is not None
+    assert bound.features.maps[0].columns == ("b",)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: bm.MLP((3,), shared=("a",)), "MLP.shared: expected True or False"),
+        (lambda: bm.MLP((3,), offset=1), "MLP.offset"),
+        (lambda: bm.SoftmaxGate(bm.MLP((3,), shared=True)), "SoftmaxGate.predictor: expected coefficients per expert"),
+        (lambda: bm.GaussianGate(bm.MLP((3,))), "GaussianGate.predictor: expected bm.Linear"),
+        (
+            lambda: bm.Expert(mu=bm.MLP(slopes=bm.priors.LearnedScale(1.0, 1.0))),
+            "Expert.mu: expected priors.Normal for",
+        ),
+        (
+            lambda: bm.MixtureOfExperts(2, features=bm.MLP((3,), slopes=bm.priors.Normal(0.0, 1.0))),
+            "MixtureOfExperts.features: expected a network without slopes",
+        ),
+        (lambda: trained(bm.MixtureOfExperts(2, bm.SoftmaxGate(bm.MLP((3,), offset="a")))), "gate: .* without offset"),
+        (
+            lambda: trained(bm.MixtureOfExperts([bm.Expert(mu=bm.Constant())] * 2, bm.EqualGate(), features=bm.MLP())),
+            "MixtureOfExperts.features: expected a gate or experts that use them",
+        ),
+        (
+            lambda: trained(bm.MixtureOfExperts([bm.Expert(mu=bm.MLP())] * 2, features=bm.MLP())),
+            r"MixtureOfExperts.experts\[0\].mu: .* name the columns it is to see",
+        ),
+        (
+            lambda: trained(OWN, x=CURVES, y=CURVED, groups=np.arange(500) // 2),
+            "groups: expected none for a model with",
+        ),
+        (lambda: trained(OWN, x=CURVES.assign(a=1.0), y=CURVED), "MLP.columns: expected a column that varies"),
+        (lambda: trained(OWN, x=CURVES[["a"]], y=CURVED), "MLP.columns: expected names of the table's columns"),
+        (
+            lambda: trained(
+                bm.MixtureOfExperts([bm.Expert(bm.Categorical(), logits=bm.MLP(offset="a"))] * 2),
+                x=CURVES,
+                y=CURVED > 0,
+            ),
+            "MLP.offset: expected a parameter that is one number",
+        ),
+    ],
+)
+def test_what_has_no_meaning_for_one_predictor_is_refused(make: Any, message: str) -> None:
+    with pytest.raises(bm.SpecError, match=message):
+        make()
 
 
 @pytest.mark.parametrize(
