@@ -54,8 +54,8 @@ class Expert:
                 )
             if isinstance(getattr(predictor, "slopes", None), LearnedScale):
                 raise SpecError(
-                    f"Expert.{name}: expected priors.Normal for slopes, got {predictor.slopes_prior!r} → a learned scale "
-                    "is for the slopes of a gate"
+                    f"Expert.{name}: expected priors.Normal for slopes, got {predictor.slopes_prior!r} → only a gate's "
+                    "slopes have a learned scale"
                 )
         filled = {name: predictors.get(name, parameter.default) for name, parameter in known.items()}
         object.__setattr__(self, "_family", chosen)
