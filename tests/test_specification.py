@@ -122,6 +122,16 @@ CHANGED: dict[type, dict[str, Any]] = {
         "shared": True,
         "offset": "o",
     },
+    bm.MLP: {
+        "hidden": (3, 4),
+        "activation": bm.Activation.RELU,
+        "columns": (0, "b"),
+        "scale": 0.5,
+        "intercept": NARROW,
+        "slopes": WIDE,
+        "shared": True,
+        "offset": "o",
+    },
     bm.priors.Normal: {"loc": 2.0, "scale": 3.0, "standardised": True},
     bm.priors.LearnedScale: {"median": 2.0, "spread": 0.5},
     bm.SoftmaxGate: {"predictor": bm.Constant()},
@@ -167,6 +177,8 @@ def _wrapped(value: Any) -> Any:
         return _wrapped(bm.Linear(slopes=value))
     if isinstance(value, bm.priors.LearnedScale):
         return bm.MixtureOfExperts(1, bm.SoftmaxGate(bm.Linear(slopes=value)))
+    if isinstance(value, Predictor) and isinstance(getattr(value, "slopes", None), bm.priors.LearnedScale):
+        return bm.MixtureOfExperts(1, bm.SoftmaxGate(value))
     if isinstance(value, Predictor):
         return bm.MixtureOfExperts([bm.Expert(mu=value)])
     if isinstance(value, Family):
