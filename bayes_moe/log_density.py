@@ -202,7 +202,10 @@ class Latent(LogDensity, Protocol):
 
 @runtime_checkable
 class Trainable(Protocol):
-    """A log posterior that can be taken a few rows at a time: networks and their output layers over one vector."""
+    """A log posterior that can be taken a few rows at a time: networks and their output layers over one vector.
+
+    Where rows share labels by groups, groups stand for rows.
+    """
 
     @property
     def size(self) -> int:
@@ -245,7 +248,7 @@ class Trainable(Protocol):
         ...
 
     def rows_log_density(self, vector: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Return the log density of some rows, in the user's units of y."""
+        """Return the log density of some rows, in the user's units of y; of groups, divided by their weight."""
         ...
 
     def logp_and_gradient(self, vector: np.ndarray) -> tuple[float, np.ndarray]:

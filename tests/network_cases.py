@@ -87,5 +87,17 @@ GROUPED: dict[str, Case] = {
     "groups in regions, weighted": _frame(
         [bm.Expert()] * 2, bm.Normal(), 166, bm.GaussianGate(), gate_X=_PLACE, groups=_WHO, weights=_WEIGHTS
     ),
+    "groups in regions of networks": _frame(
+        [_OWN] * 2, bm.Normal(), 168, bm.GaussianGate(), gate_X=_PLACE, groups=_WHO, weights=_WEIGHTS
+    ),
+    "groups of networks, weighted": _frame(
+        [bm.Expert(bm.StudentT(), mu=bm.MLP((3,)))] * 2,
+        bm.StudentT(),
+        169,
+        bm.SoftmaxGate(bm.MLP((2,))),
+        gate_X=_PLACE,
+        groups=_WHO,
+        weights=_WEIGHTS,
+    ),
     "groups in a tree": _frame([bm.Expert()] * 4, bm.Normal(), 167, bm.TreeGate((2, 2)), gate_X=_PLACE, groups=_WHO),
 }

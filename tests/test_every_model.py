@@ -97,9 +97,9 @@ def test_value_is_the_oracles(name: str) -> None:
         assert density.logp(q) + network_prior(own) == pytest.approx(expected.log_posterior, rel=1e-8)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [name for name, case in GENERAL.items() if case.model.learned])
 def test_networks_and_output_layers_have_one_density(name: str) -> None:
-    """Over the weights of the networks too, of all rows and of some at a time."""
+    """Over the weights of the networks too, of all rows and of some, or some groups, at a time."""
     oracle = Oracle(GENERAL[name])
     ((own, q, point),) = places(name, 1, seed=4)
     density = own.network_density
@@ -109,13 +109,18 @@ def test_networks_and_output_layers_have_one_density(name: str) -> None:
     assert value == pytest.approx(expected.log_posterior, rel=1e-9)
     slope = differences(lambda at: density.logp_and_gradient(at)[0], vector)
     np.testing.assert_allclose(gradient, slope, rtol=1e-5, atol=1e-5 * (1 + np.abs(slope).max()))
-    some, rest = np.split(np.random.default_rng(1).permutation(len(density.weights)), [10])
+    some, rest = np.split(np.random.default_rng(1).permutation(len(density.weights)), [len(density.weights) // 3])
     (first, here_), (second, there) = (density.rows_gradient(vector, rows) for rows in (some, rest))
     z = (vector - density.prior_loc) / density.prior_scale
     prior = density.prior_slope(z) / density.prior_scale
     np.testing.assert_allclose(here_ + there + prior, gradient, rtol=1e-8, atol=1e-8 * (1 + np.abs(slope).max()))
     assert first + second + expected.prior == pytest.approx(value, rel=1e-9)
-    joint = expected.rows[some] + expected.covariates[some]
+    order, members = np.searchsorted(np.sort(own.counted), own.counted), own.members
+    if members is None:
+        joint = (expected.rows + expected.covariates)[some]
+    else:
+        joint = expected.rows[order[members.starts]] + expected.covariates[order[members.starts]] / density.weights
+        joint = joint[some]
     np.testing.assert_allclose(density.rows_log_density(vector, some), joint, rtol=1e-8, atol=1e-8)
 
 
@@ -223,7 +228,8 @@ def test_laplace_draws_predict(name: str) -> None:
         np.testing.assert_allclose(values[counted], expected, rtol=1e-8, atol=1e-8)
     else:
         assert each.shape == (20, len(set(case.groups.tolist())))
-        draw = fit.bound.parameters.named(fit.outcome.draws[0, 7])
+        weights = {} if fit.bound.features is None else fit.bound.features.named()
+        draw = weights | fit.bound.parameters.named(fit.outcome.draws[0, 7])
         assert each[7].sum() == pytest.approx(Oracle(case).terms(draw).counted.log_likelihood, rel=1e-8)
     assert fit.responsibilities(case.X, case.y, gate_X=case.gate_X).sum("expert").values == pytest.approx(1.0)
     assert "mode" not in fit.summary().columns

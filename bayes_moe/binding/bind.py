@@ -213,11 +213,6 @@ def bind(model: MixtureOfExperts, data: Data, *, weights_of_network: np.ndarray 
         check_contract(family, y)
     met = model.with_families([family.standardised(scaling.y_center, scaling.y_scale) for family in families])
     if met.learned:
-        if data.groups is not None:
-            raise SpecError(
-                "groups: expected none for a model with networks, got labels → a network is trained on some rows at a "
-                "time; leave features= and bm.MLP, or groups=, out"
-            )
         met = output_layers(met, gate=not data.gate_columns)
     design = make_design(
         met,
@@ -233,14 +228,24 @@ def bind(model: MixtureOfExperts, data: Data, *, weights_of_network: np.ndarray 
     )
     raw = np.asarray(data.table.values)[counted]
     if data.groups is not None:
-        columns = design.matrix(np.asarray(data.table.values))[:, design.gate.positions[1:]]
-        refuse_varying_gate(columns, design.gate.basis.names, data.groups.codes, data.groups.labels)
+        columns, named = _gate_columns(design, np.asarray(data.table.values), data.table.names)
+        refuse_varying_gate(columns, named, data.groups.codes, data.groups.labels)
     centres = [
         _centre(expert.family, scaling.standardise_y(y), weights, raw, data.table.names) for expert, _ in met.blocks
     ]
     parameters = make_parameters(met, design, centres)
     extras = make_extras(met, data.table.names, parameters, data.scaling)
     return Bound(model, met, data, design, parameters, extras)
+
+
+def _gate_columns(design: Design, table: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, Sequence[str]]:
+    """Return the columns (n, p) that the gate sees, and their names; through a network, those that it reads."""
+    if not design.gate_learned:
+        return design.matrix(table)[:, design.gate.positions[1:]], design.gate.basis.names
+    assert design.features is not None
+    pairs = zip(design.features.maps, design.feature_places, strict=True)
+    read = np.concatenate([one.positions for one, places in pairs if np.isin(places, design.gate.positions).any()])
+    return table[:, read], [names[j] for j in read]
 
 
 def _centre(

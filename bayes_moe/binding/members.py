@@ -10,7 +10,7 @@ A row's weight multiplies its log density inside the sum; the gate enters once, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -74,12 +74,15 @@ class Members:
         group = np.searchsorted(self.starts, rows, side="right") - 1
         chosen = np.array(list(dict.fromkeys(group.tolist())))
         enough = int(np.searchsorted(np.cumsum(self.sizes[chosen]), len(rows))) + 1
-        chosen = np.sort(chosen[:enough])
-        sizes = self.sizes[chosen]
-        kept = np.concatenate([np.arange(a, a + size) for a, size in zip(self.starts[chosen], sizes, strict=True)])
+        kept, some = self.chosen(np.sort(chosen[:enough]))
+        return kept, replace(some, counts=some.counts * (self.rows / len(kept)))
+
+    def chosen(self, groups: np.ndarray) -> tuple[np.ndarray, Members]:
+        """Return the rows of some groups, and these groups."""
+        sizes = self.sizes[groups]
         starts = np.cumsum(sizes) - sizes
-        factor = self.rows / len(kept)
-        return kept, Members(starts, len(kept), self.counts[chosen] * factor)
+        kept = np.repeat(self.starts[groups] - starts, sizes) + np.arange(sizes.sum())
+        return kept, Members(starts, len(kept), self.counts[groups])
 
     def common(self, responsibilities: np.ndarray) -> np.ndarray:
         """Return responsibilities (n, K) made equal within groups: their product, where the rows do not agree.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from .chunks import pulled
 from .density import MixtureDensity
 from .features import FeatureMap, Networks
 from .general import GeneralDensity
+from .members import Members
 
 _HALF_LOG_2PI = 0.9189385332046727
 _CHUNK = 1024
@@ -46,6 +48,13 @@ class _Place:
     predictors: slice | np.ndarray
 
 
+class _Some(NamedTuple):
+    """Some rows, and their groups where they have some."""
+
+    rows: np.ndarray
+    members: Members | None
+
+
 @dataclass(frozen=True, eq=False)
 class NetworkDensity:
     """Implements `Trainable`.
@@ -55,7 +64,8 @@ class NetworkDensity:
     features
         The networks; only their layout is used.
     output
-        The density of the output layers on features of the training rows; these are not used.
+        The density of the output layers on features of the training rows; these are not used. Where its rows share
+        labels by groups, what is taken a few at a time are groups.
     raw
         (n, columns) raw table of the same rows.
     """
@@ -76,9 +86,14 @@ class NetworkDensity:
     def prior_scale(self) -> np.ndarray:
         return np.concatenate([self.features.prior_scale, self.output.parameters.prior_scale])
 
-    @property
+    @cached_property
     def weights(self) -> np.ndarray:
-        return self.output.weights
+        members = self._members
+        return self.output.weights if members is None else members.summed(self.output.weights)
+
+    @property
+    def _members(self) -> Members | None:
+        return None if isinstance(self.output, MixtureDensity) else self.output.members
 
     def parts(self, vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return vector[: self.features.size], vector[self.features.size :]
@@ -141,14 +156,15 @@ class NetworkDensity:
 
     def rows_gradient(self, vector: np.ndarray, rows: np.ndarray) -> tuple[float, np.ndarray]:
         network, q = self.parts(vector)
-        table, memories = self.output.table[rows], []
+        at_once = self._at(rows)
+        table, memories = self.output.table[at_once.rows], []
         all_layers = self.features.split(network)
         for place, layers in zip(self._places, all_layers, strict=True):
-            memories.append(networks.remembered(place.inputs[rows], layers, place.network.nonlinearity))
+            memories.append(networks.remembered(place.inputs[at_once.rows], layers, place.network.nonlinearity))
             table[:, place.columns] = memories[-1][-1]
         parameters = self.output.parameters
         coefficients = parameters.coefficients(q)
-        log_density, slopes = self._slopes(coefficients, q, table, rows)
+        log_density, slopes = self._slopes(coefficients, q, table, at_once)
         out, at = np.empty(self.size), 0
         for place, layers, memory in zip(self._places, all_layers, memories, strict=True):
             pull = slopes[place.predictors].T @ coefficients[place.predictors][:, place.columns]
@@ -164,22 +180,26 @@ class NetworkDensity:
         coefficients = self.output.parameters.coefficients(q)
         out = []
         for start in range(0, len(rows), _CHUNK):
-            some = rows[start : start + _CHUNK]
-            table = self.output.table[some]
+            some = self._at(rows[start : start + _CHUNK])
+            table = self.output.table[some.rows]
             for place, layers in zip(self._places, all_layers, strict=True):
-                inputs, bend = place.inputs[some], place.network.nonlinearity
+                inputs, bend = place.inputs[some.rows], place.network.nonlinearity
                 table[:, place.columns] = networks.forward(inputs, layers, bend, np)
             out.append(self._slopes(coefficients, q, table, some)[0])
         return np.concatenate(out)
 
-    def _slopes(
-        self, coefficients: np.ndarray, q: np.ndarray, table: np.ndarray, rows: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the log density of rows in the user's units, and weighted derivatives (R, n) in their predictors.
+    def _at(self, rows: np.ndarray) -> _Some:
+        members = self._members
+        return _Some(rows, None) if members is None else _Some(*members.chosen(rows))
 
-        Where the gate models x too it is that of x and y.
+    def _slopes(
+        self, coefficients: np.ndarray, q: np.ndarray, table: np.ndarray, some: _Some
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return log densities in the user's units, and weighted derivatives (R, n) in the rows' linear predictors.
+
+        Where the gate models x too they are of x and y; that of a group is divided by its weight.
         """
-        output = self.output
+        output, rows = self.output, some.rows
         if isinstance(output, MixtureDensity):
             from ..graph.slope_kernels import normal_row_slopes  # numba, which `import bayes_moe` does not pay
 
@@ -187,18 +207,14 @@ class NetworkDensity:
             normal_row_slopes(eta, output.y[rows], output.weights[rows], log_density)
             log_density -= _HALF_LOG_2PI + output.design.scaling.log_unit
             return log_density, eta
-        some = replace(
-            output, table=table, outcomes=output.outcomes.at(rows), functions=output.functions or output._terms
-        )
-        found = [
-            (
-                c.mixed[0],
-                pulled(c, c.mass(c.mixed[1]), output.parameters.gate, output.groups),
-            )
-            for c in some.chunks(q)
-        ]
-        log_density = np.concatenate([value for value, _ in found]) - output.outcomes.log_unit
-        return log_density, np.concatenate([slopes for _, slopes in found]).T
+        functions = output.functions or output._terms
+        outcomes, gate = output.outcomes.at(rows), output.parameters.gate
+        here = replace(output, table=table, outcomes=outcomes, members=some.members, functions=functions)
+        found = [(c.mixed[0], pulled(c, c.mass(c.by_row[1]), gate, output.groups)) for c in here.chunks(q)]
+        log_density = np.concatenate([value for value, _ in found])
+        if some.members is not None:
+            log_density = log_density / some.members.summed(outcomes.weights)
+        return log_density - outcomes.log_unit, np.concatenate([slopes for _, slopes in found]).T
 
 
 def _bands(y: np.ndarray, output: MixtureDensity | GeneralDensity) -> np.ndarray:

@@ -40,10 +40,10 @@ class Training:
     epochs
         Passes over the training rows at most.
     batch
-        Rows of one step.
+        Rows of one step, or groups where the rows share labels by groups.
     held_out
-        Share of the rows that decide when to stop. 0: all rows train, for all ``epochs``, with a third of the step
-        after each quarter of them.
+        Share of the rows, or groups, that decide when to stop. 0: all train, for all ``epochs``, with a third of the
+        step after each quarter of them.
     patience
         Epochs without a better held-out log density that end a step length.
     step
