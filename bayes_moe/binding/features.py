@@ -272,9 +272,10 @@ def _feature_map(network: MLP, name: str, columns: Columns, features: tuple[str,
 def output_layers(model: MixtureOfExperts, *, gate: bool) -> MixtureOfExperts:
     """Return the model with the priors of its networks' output layers.
 
-    Slopes on features without a prior of their own get that of their network's weights; where the network belongs to
-    one parameter, as much narrower as that parameter's default is than a mean's; those of a softmax gate a wider
-    learned scale. ``gate`` says whether a gate that names no columns sees the shared features, if there are some.
+    Slopes on features without a prior of their own get that of their network's weights, those of a softmax gate a wider
+    learned scale. Where a parameter's default is narrower than a mean's, as that of log sigma, its slopes are by the
+    square root of that: as wide as for a mean they let sigma be 0 at single rows, and the mode of the output layer is
+    there. ``gate`` says whether a gate that names no columns sees the shared features, if there are some.
 
     Raises
     ------
@@ -300,7 +301,7 @@ def output_layers(model: MixtureOfExperts, *, gate: bool) -> MixtureOfExperts:
         predictors = {}
         for parameter in expert.family.parameters:
             predictor = expert.predictors[parameter.name]
-            narrower = parameter.prior.slopes.scale / _MEAN_SLOPES if isinstance(predictor, MLP) else 1.0
+            narrower = float(np.sqrt(parameter.prior.slopes.scale / _MEAN_SLOPES))
             predictors[parameter.name] = _output_layer(predictor, shared, narrower=narrower)
         experts.append(Expert(expert.family, **predictors))
     return MixtureOfExperts(experts, chosen, shared)
