@@ -57,8 +57,8 @@ class MLP(Predictor):
         Prior of a, as for `Linear`.
     slopes
         Prior of v, per unit of a feature. None: on the standardised scale :math:`v \sim N(0, s^2 t/(2.5 \cdot
-        \text{units}))` where t is the default prior standard deviation of that parameter's slopes, 2.5 for means and 0.5
-        for log sigma; in a gate ``priors.LearnedScale(4, 1)`` (softmax) or the gate's own.
+        \text{units}))` where t is the default prior standard deviation of that parameter's slopes, 2.5 for means and
+        0.5 for log sigma; in a gate ``priors.LearnedScale(4, 1)`` (softmax) or the gate's own.
     shared
         True when all equal experts share network and output layer.
     offset
