@@ -44,7 +44,6 @@ SPECIFICATIONS: dict[str, tuple[Callable[[], Any], str]] = {
     "S02 a string": (lambda: bm.Expert("normal"), r"Expert\.family: expected a family .* got 'normal' → "),
     "S02 a class": (lambda: bm.Expert(bm.Normal), r"Expert\.family: expected a family .* → pass an instance"),
     "S03 parameter": (lambda: bm.Expert(sigmma=bm.Linear()), r"got one for 'sigmma'; did you mean 'sigma'\? → "),
-    "network in an expert": (lambda: bm.Expert(mu=bm.MLP((4,))), r"Expert\.mu: .* → a network stands under gate and"),
     "S03 predictor": (lambda: bm.Expert(mu=2), r"Expert\.mu: expected a predictor such as bm\.Linear\(\), got 2 → "),
     "gate": (lambda: bm.MixtureOfExperts(2, gate="softmax"), r"MixtureOfExperts\.gate: .* got 'softmax' → "),
     "features": (lambda: bm.MixtureOfExperts(2, features=bm.Linear()), r"features: expected bm\.MLP or None"),

@@ -306,6 +306,12 @@ def test_every_expert_has_its_own_network(own: bm.Fit) -> None:
     assert own.idata["posterior"]["gate_feature"].values.tolist() == [f"h{unit}" for unit in range(12)]
 
 
+def test_the_prior_of_weights_is_said(own: bm.Fit) -> None:
+    priors = own.prior_summary()["scale"]
+    assert priors["mu_network_1_weights_0_z"] == priors["gate_network_biases_0_z"] == 2.0
+    assert priors["mu_slopes_1_z[0, 3]"] == pytest.approx(2.0 / np.sqrt(12.0))
+
+
 def test_shared_experts_have_one_network() -> None:
     model = bm.MixtureOfExperts([bm.Expert(sigma=bm.MLP((3,), shared=True))] * 3)
     bound = bound_of(model, CURVES.to_numpy(), CURVED)

@@ -65,8 +65,9 @@ def _labels(name: str, array: xr.DataArray) -> list[str]:
 
 
 def prior_summary(bound: Bound) -> pd.DataFrame:
-    """Return a row per free variable element: its prior on the standardised scale."""
-    rows = []
+    """Return a row per free variable element, one for all weights of a layer: its prior on the standardised scale."""
+    networks = () if bound.features is None else bound.features.free
+    rows = [(free.name, "Normal", float(free.loc), float(free.scale)) for free in networks]
     for free in bound.parameters.free:
         loc = np.broadcast_to(free.loc, free.shape)
         scale = np.broadcast_to(free.scale, free.shape)
