@@ -146,8 +146,12 @@ class Networks:
 
     def split(self, weights: np.ndarray) -> list[list[Layer]]:
         """Return the layers of every network as views of flat weights (size,)."""
-        ends = np.cumsum([one.size for one in self.maps])
-        return [one.layers(own) for one, own in zip(self.maps, np.split(weights, ends[:-1]), strict=True)]
+        return [one.layers(weights[where]) for one, where in zip(self.maps, self._where, strict=True)]
+
+    @cached_property
+    def _where(self) -> list[slice]:
+        ends = np.cumsum([one.size for one in self.maps]).tolist()
+        return [slice(end - one.size, end) for one, end in zip(self.maps, ends, strict=True)]
 
     def extended(self, table: np.ndarray) -> np.ndarray:
         """Return rows of the raw table with the features as further columns."""
