@@ -13,7 +13,7 @@ floating-point numbers in the bracket, of which there are fewer than 2^64, so a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from statistics import NormalDist
@@ -76,10 +76,8 @@ def quantile(m: MixtureDraws | Blend, q: ArrayLike) -> Floats:
     """
     levels = _levels(q)
     result = np.empty((m.rows, levels.size))
-    blend = m if isinstance(m, Blend) else Blend((m,), np.ones(1))
-    step = min(part.chunk_elements // (part.draws * part.experts) for part in blend.mixtures)
-    for rows in slices(m.rows, max(1, step)):
-        result[rows] = _roots(_each(blend, partial(_rows_of, rows=rows)), levels)
+    for rows, few in batches(m):
+        result[rows] = _roots(few, levels)
     order = np.argsort(levels, kind="stable")
     result[:, order] = np.maximum.accumulate(result[:, order], axis=1)
     return result
@@ -106,6 +104,14 @@ def _levels(q: ArrayLike) -> Floats:
     return levels
 
 
+def batches(m: MixtureDraws | Blend) -> Iterator[tuple[slice, Blend]]:
+    """Yield a few rows at a time, with their components in memory if they are no more than one chunk."""
+    blend = m if isinstance(m, Blend) else Blend((m,), np.ones(1))
+    step = min(part.chunk_elements // (part.draws * part.experts) for part in blend.mixtures)
+    for rows in slices(m.rows, max(1, step)):
+        yield rows, _each(blend, partial(_held, rows=rows))
+
+
 def _each(blend: Blend, change: Callable[[MixtureDraws], MixtureDraws]) -> Blend:
     """Return the average with every fit's mixture changed."""
     return Blend(tuple(change(part) for part in blend.mixtures), blend.weights)
@@ -120,8 +126,12 @@ def _rows_of(m: MixtureDraws, rows: slice) -> MixtureDraws:
     return replace(m, rows=rows.stop - rows.start, components=shifted)
 
 
-def _held(m: MixtureDraws) -> MixtureDraws:
-    """Return the same mixture, with its components in memory if they are no more than one chunk."""
+def _held(m: MixtureDraws, rows: slice) -> MixtureDraws:
+    """Return the mixture of some rows, with its components in memory if they are no more than one chunk."""
+    return _in_memory(_rows_of(m, rows))
+
+
+def _in_memory(m: MixtureDraws) -> MixtureDraws:
     shape = (m.draws, m.rows, m.experts)
     if m.draws * m.rows * m.experts > m.chunk_elements:
         return m
@@ -139,6 +149,11 @@ def _held(m: MixtureDraws) -> MixtureDraws:
 def _by_row(array: Floats, shape: tuple[int, int, int]) -> Floats:
     """Return an array (s, r, K) with what belongs to one row side by side, as (r, s, K)."""
     return np.ascontiguousarray(np.broadcast_to(array, shape).swapaxes(0, 1))
+
+
+def thinned(blend: Blend) -> Blend:
+    """Return the average with one draw in `THINNING` of fits that have many."""
+    return _each(blend, _thinned)
 
 
 def _thinned(m: MixtureDraws) -> MixtureDraws:
@@ -160,11 +175,11 @@ def _many(m: MixtureDraws) -> bool:
 @np.errstate(all="ignore")
 def _roots(m: Blend, levels: Floats) -> Floats:
     """Return the quantiles (n, Q) of few rows."""
-    m = _each(m, _held)
+    m = _each(m, _in_memory)
     mean, variance = predictive_moments(m)
     mean, sd = mean[:, None], np.sqrt(variance)[:, None]
     if any(map(_many, m.mixtures)):
-        start = _roots(_each(m, _thinned), levels)
+        start = _roots(thinned(m), levels)
     else:
         start = mean + sd * np.array([NormalDist().inv_cdf(level) for level in levels])
 
@@ -249,7 +264,7 @@ def _found(m: Blend, search: _Search) -> Floats:
     result = np.empty(search.pair.size)
     evaluations = 0
     while search.pair.size:
-        cdf, density = cdf_and_density(m, search.row, search.x)
+        cdf, density = _cdf_and_density(m, search.row, search.x)
         evaluations += 1
         excess = cdf - search.level
         search = search.narrowed(excess).reopened()
@@ -312,7 +327,15 @@ def _rank(x: Floats) -> NDArray[np.int64]:
     return np.where(x < 0.0, -bits, bits)
 
 
-def cdf_and_density(m: Blend, row: NDArray[np.int64], x: Floats) -> tuple[Floats, Floats]:
+def cdf_at(m: Blend, row: NDArray[np.int64], x: Floats) -> Floats:
+    """Return the averaged distribution function at pairs of a row and a point."""
+    total = np.zeros(row.size)
+    for weight, part in m.parts:
+        total += weight * _of_part(part, row, x, dense=False)[0]
+    return total
+
+
+def _cdf_and_density(m: Blend, row: NDArray[np.int64], x: Floats) -> tuple[Floats, Floats]:
     """Return the averaged distribution function and density at pairs of a row and a point."""
     cdf, density = np.zeros(row.size), np.zeros(row.size)
     for weight, part in m.parts:
@@ -322,7 +345,8 @@ def cdf_and_density(m: Blend, row: NDArray[np.int64], x: Floats) -> tuple[Floats
     return cdf, density
 
 
-def _of_part(m: MixtureDraws, row: NDArray[np.int64], x: Floats) -> tuple[Floats, Floats]:
+def _of_part(m: MixtureDraws, row: NDArray[np.int64], x: Floats, *, dense: bool = True) -> tuple[Floats, Floats]:
+    """Return the distribution function and, where asked, the density of one fit."""
     cdf, density = np.zeros(row.size), np.zeros(row.size)
     for draws in slices(m.draws, max(1, m.chunk_elements // (m.rows * m.experts))):
         shape = (draws.stop - draws.start, m.rows, m.experts)
@@ -335,5 +359,6 @@ def _of_part(m: MixtureDraws, row: NDArray[np.int64], x: Floats) -> tuple[Floats
                 gate = np.exp(gates[:, some][which])
                 named = {name: array[:, some][which] for name, array in arrays.items()}
                 cdf[part] += gated(gate, m.family.cdf(at, **named)).sum(axis=(1, 2))
-                density[part] += gated(gate, np.exp(m.family.log_density(at, **named))).sum(axis=(1, 2))
+                if dense:
+                    density[part] += gated(gate, np.exp(m.family.log_density(at, **named))).sum(axis=(1, 2))
     return cdf / m.draws, density / m.draws
