@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ..inference.outcome import Status
 from ..posterior.fit import Fit
 from ..posterior.scores import likelihood_parameters
 from . import tables
@@ -51,22 +50,15 @@ class Selection:
 
         By densities of rows left out: of the models whose score is within one standard error of the highest, the one
         of fewest experts, of fewest coefficients among these, and of the higher score among these. By BIC and ICL,
-        which weigh the size of a model already: the lowest. Fits that did not converge are chosen where no other did.
+        which weigh the size of a model already: the lowest.
         """
-        within = [key for key in self._sound if _within(self.scores[key], self.scores[self.leader])]
+        within = [key for key in self.fits if _within(self.scores[key], self.scores[self.leader])]
         return min(within, key=lambda key: (*_size(self.fits[key]), -self.scores[key].value))
 
     @property
     def leader(self) -> Key:
         """Number of experts, or name, of the fit with the best score."""
-        return max(self._sound, key=lambda key: self.scores[key].value)
-
-    @property
-    def _sound(self) -> list[Key]:
-        """Models whose fit converged; an approximation that is not close, scored by rows left out, is sound enough."""
-        fine = (Status.UNRELIABLE, Status.STOPPED)
-        good = [key for key, fit in self.fits.items() if fit.status.converged or fit.outcome.status in fine]
-        return good or list(self.fits)
+        return max(self.fits, key=lambda key: self.scores[key].value)
 
     @property
     def pointwise(self) -> np.ndarray | None:
@@ -93,8 +85,6 @@ class Selection:
         title, name = self._title(chosen), self.criterion.name
         among = f"{title}, chosen among {len(self.fits)} models"
         best = f"the {self.criterion.better} {name}"
-        if len(self._sound) < len(self.fits):
-            best = f"{best} of the fits that converged"
         if chosen == leader:
             first = f"{among}: {best}."
             rival = self._next()
@@ -127,7 +117,7 @@ class Selection:
         return f"worse by {behind:.1f} nats (standard error {error:.1f})"
 
     def _next(self) -> Key | None:
-        others = [key for key in self._sound if key != self.leader]
+        others = [key for key in self.fits if key != self.leader]
         return max(others, key=lambda key: self.scores[key].value, default=None)
 
     def _how(self) -> list[str]:
@@ -135,7 +125,8 @@ class Selection:
         columns = [score.columns for score in self.scores.values()]
         refits = sum(int(each.get("refits", 0)) for each in columns)
         if isinstance(self.criterion, KFold):
-            return [f"elpd: the log density of rows held out in {self.criterion.folds} folds, summed; {refits} fits."]
+            folds = self.criterion.folds
+            return [f"elpd: the log density of rows held out in {folds} folds, summed; {refits} fits besides."]
         if not isinstance(self.criterion, LOO):
             return []
         high = sum(int(each["high_k"]) for each in columns)
@@ -145,15 +136,15 @@ class Selection:
         if not refits:
             return [f"{text} For {high} rows the k-hat is too high: do not rely on it."]
         shared = any(each["high_k"] > each["refits"] for each in columns)
-        how = f"in all, {refits} fits were made without rows whose k-hat is too high ({high} rows over all models)"
+        how = f"{_counted(refits, 'fit')} made without rows whose k-hat is too high, {high} over all models"
         alone = ", several rows at a time, which makes their scores a little too low" if shared else ", one each"
-        return [text, f"{how[0].upper()}{how[1:]}{alone}."]
+        return [text, f"{how}{alone}."]
 
     def _caveats(self) -> list[str]:
         found = []
         loose = [self._title(key) for key, fit in self.fits.items() if not fit.status.converged]
         if loose:
-            found.append(f"Not converged: {', '.join(loose)}. Their scores may be wrong; see their fit.status.")
+            found.append(f"Not converged: {', '.join(loose)}. Their scores may be wrong: read .fits[...].status.")
         counts = [key for key in self.fits if isinstance(key, int)]
         if self._by_count and len(counts) > 1 and self.chosen == max(counts):
             found.append(f"{experts_text(max(counts))} is the most that was tried: try more.")
@@ -168,6 +159,10 @@ def _within(score: Score, best: Score) -> bool:
     """Return whether a score is the best, or within one standard error of it."""
     behind, error = score.behind(best)
     return behind <= 0.0 or bool(behind <= error)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what} was" if count == 1 else f"{count} {what}s were"
 
 
 def _size(fit: Fit) -> tuple[int, int]:
