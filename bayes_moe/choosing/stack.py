@@ -62,7 +62,7 @@ def stack(
     --------
     >>> import bayes_moe as bm
     >>> data = bm.datasets.two_lines(60, seed=1)
-    >>> fit = bm.fit(bm.MixtureOfExperts(1), data.X, data.y, bm.NUTS(draws=200, chains=2, seed=1), progress=False)
+    >>> fit = bm.fit(bm.MixtureOfExperts(1), data.X, data.y, bm.NUTS(chains=2, seed=1), progress=False)
     >>> {name: round(weight, 1) for name, weight in bm.stack(fit).weights.items()}
     {'chain 0': 0.5, 'chain 1': 0.5}
     """

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -328,10 +329,12 @@ def _rank(x: Floats) -> NDArray[np.int64]:
 
 
 def cdf_at(m: Blend, row: NDArray[np.int64], x: Floats) -> Floats:
-    """Return the averaged distribution function at pairs of a row and a point."""
-    total = np.zeros(row.size)
+    """Return the averaged distribution function of rows (P,) at points (P, J)."""
+    total = np.zeros(x.shape)
     for weight, part in m.parts:
-        total += weight * _of_part(part, row, x, dense=False)[0]
+        for which, gate, named in _gathered(part, row, x.shape[1]):
+            below = part.family.cdf(x[which, :, None, None], **{name: array[:, None] for name, array in named.items()})
+            total[which] += weight / part.draws * gated(gate[:, None], below).sum(axis=(2, 3))
     return total
 
 
@@ -345,20 +348,28 @@ def _cdf_and_density(m: Blend, row: NDArray[np.int64], x: Floats) -> tuple[Float
     return cdf, density
 
 
-def _of_part(m: MixtureDraws, row: NDArray[np.int64], x: Floats, *, dense: bool = True) -> tuple[Floats, Floats]:
-    """Return the distribution function and, where asked, the density of one fit."""
+def _of_part(m: MixtureDraws, row: NDArray[np.int64], x: Floats) -> tuple[Floats, Floats]:
+    """Return the distribution function and the density of one fit."""
     cdf, density = np.zeros(row.size), np.zeros(row.size)
+    for part, gate, named in _gathered(m, row, 1):
+        at = x[part, None, None]
+        cdf[part] += gated(gate, m.family.cdf(at, **named)).sum(axis=(1, 2))
+        density[part] += gated(gate, np.exp(m.family.log_density(at, **named))).sum(axis=(1, 2))
+    return cdf / m.draws, density / m.draws
+
+
+def _gathered(
+    m: MixtureDraws, row: NDArray[np.int64], points: int
+) -> Iterator[tuple[slice, Floats, dict[str, NDArray[Any]]]]:
+    """Yield gates and parameters (p, s, K) of rows asked for by position (P,), with pieces for so many points each."""
     for draws in slices(m.draws, max(1, m.chunk_elements // (m.rows * m.experts))):
         shape = (draws.stop - draws.start, m.rows, m.experts)
         log_gate, parameters = m.components(slice(0, m.rows), draws)
         gates = np.broadcast_to(log_gate, shape).swapaxes(0, 1)
         arrays = {name: np.broadcast_to(array, shape).swapaxes(0, 1) for name, array in parameters.items()}
-        for some in slices(shape[0], max(1, PIECE_ELEMENTS // m.experts)):
-            for part in slices(row.size, max(1, PIECE_ELEMENTS // ((some.stop - some.start) * m.experts))):
-                which, at = row[part], x[part, None, None]
+        for some in slices(shape[0], max(1, PIECE_ELEMENTS // (points * m.experts))):
+            cells = (some.stop - some.start) * m.experts * points
+            for part in slices(row.size, max(1, PIECE_ELEMENTS // cells)):
+                which = row[part]
                 gate = np.exp(gates[:, some][which])
-                named = {name: array[:, some][which] for name, array in arrays.items()}
-                cdf[part] += gated(gate, m.family.cdf(at, **named)).sum(axis=(1, 2))
-                if dense:
-                    density[part] += gated(gate, np.exp(m.family.log_density(at, **named))).sum(axis=(1, 2))
-    return cdf / m.draws, density / m.draws
+                yield part, gate, {name: array[:, some][which] for name, array in arrays.items()}

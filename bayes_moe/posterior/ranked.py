@@ -92,7 +92,7 @@ def _panels(
     """Return the integral over every panel by 15 points and by 7."""
     half = 0.5 * (end - begin)
     points = (0.5 * (begin + end))[:, None] + half[:, None] * _X
-    cdf = cdf_at(m, np.repeat(row, len(_X)), points.ravel()).reshape(points.shape)
+    cdf = cdf_at(m, row, points)
     square = np.where(after[:, None], 1.0 - cdf, cdf) ** 2
     return half * (square @ _W15), half * (square @ _W7)
 
@@ -113,6 +113,6 @@ def _sums(m: Blend, y: Floats) -> Floats:
     out = np.empty(m.rows)
     for i in range(m.rows):
         counts = np.arange(begin[i], end[i] + 1.0, step[i])
-        cdf = cdf_at(m, np.full(len(counts), i), counts)
+        cdf = cdf_at(m, np.array([i]), counts[None])[0]
         out[i] = step[i] * np.sum((cdf - (counts >= y[i])) ** 2)
     return out
