@@ -174,10 +174,10 @@ class LOO(Criterion):
         return "highest"
 
     def check(self, name: str, bound: Bound, engine: Engine) -> None:
-        if isinstance(engine, EM | Training):
+        if isinstance(engine, EM | Training) and bound.features is None:
             raise SpecError(
-                f"criterion: expected bm.BIC(), bm.ICL() or bm.KFold() for point fits by {type(engine).__name__}, got "
-                f"{self!r} → leave it out, or choose engine=bm.NUTS()"
+                f"criterion: expected bm.BIC(), bm.ICL() or bm.KFold() for point fits by EM, got {self!r} → leave it "
+                "out, or choose engine=bm.NUTS()"
             )
         if bound.features is not None:
             raise SpecError(
@@ -254,7 +254,7 @@ class KFold(Criterion):
 
 
 def _check_information(criterion: str, name: str, bound: Bound, engine: Engine) -> None:
-    if not isinstance(engine, EM):
+    if not isinstance(engine, EM) and bound.features is None:
         raise SpecError(
             f"criterion: expected bm.LOO() or bm.KFold() for {name} by {type(engine).__name__}, got bm.{criterion}() → "
             "leave it out, or choose engine=bm.EM()"

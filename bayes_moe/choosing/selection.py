@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..inference.outcome import Status
 from ..posterior.fit import Fit
 from ..posterior.scores import likelihood_parameters
 from . import tables
@@ -142,12 +143,18 @@ class Selection:
 
     def _caveats(self) -> list[str]:
         found = []
-        loose = [self._title(key) for key, fit in self.fits.items() if not fit.status.converged]
+        # training ends where rows held out are predicted best, and never converges
+        stopped = Status.STOPPED
+        loose = [
+            self._title(key)
+            for key, fit in self.fits.items()
+            if not (fit.status.converged or fit.outcome.status is stopped)
+        ]
         if loose:
             found.append(f"Not converged: {', '.join(loose)}. Their scores may be wrong: read .fits[...].status.")
         counts = [key for key in self.fits if isinstance(key, int)]
-        if self._by_count and len(counts) > 1 and self.chosen == max(counts):
-            found.append(f"{experts_text(max(counts))} is the most that was tried: try more.")
+        if self._by_count and len(counts) > 1 and self.chosen == max(counts) and not self.unfinished:
+            found.append(f"{experts_text(max(counts))} are the most that were tried: try more.")
         found += [f"{Candidate(key, self.best.model).title} failed: {why}" for key, why in self.failed.items()]
         if self.unfinished:
             names = ", ".join(Candidate(key, self.best.model).title for key in self.unfinished)

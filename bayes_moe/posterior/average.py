@@ -15,6 +15,7 @@ from ..families import Family, Support
 from .blend import Blend
 from .fit import Fit
 from .predictive import Predictive
+from .saving_average import save_average
 from .scores import averaged_loo
 
 _OF_ONE_FIT = ("gate", "expert_means", "responsibilities", "summary", "prior_summary", "point", "bic", "icl", "model")
@@ -78,6 +79,10 @@ class FitAverage(Predictive):
         names = [name for name, weight in self.weights.items() if weight > 0]
         each = [(self.weights[name], self.scores.get(name) or self.fits[name].loo()) for name in names]
         return averaged_loo(each, [self.fits[name] for name in names])
+
+    def save(self, path: Any) -> None:
+        """Save as netCDF with a JSON specification inside; ``bm.load`` reads it back."""
+        save_average(self, path)
 
     def __getattr__(self, name: str) -> NoReturn:
         if name in _OF_ONE_FIT:

@@ -21,6 +21,7 @@ from bayes_moe.posterior.draws import Draws
 from tests.fits import QUICK, TWO, X, Y, fit
 from tests.tiers import seeds
 
+NETWORK = bm.mixture_density_network(1, hidden=(4,))
 SILENT = Report(visible=False)
 ONE = bm.MixtureOfExperts(1)
 LAPLACE = bm.Laplace(draws=200, seed=1, starts=4)
@@ -87,7 +88,7 @@ def test_what_was_chosen_is_said(by_bic: bm.Selection, by_loo: bm.Selection) -> 
     close = scored({1: base - 0.01 + rng.normal(size=60) - 0.0, 3: base}, by_bic)
     assert "1 expert, chosen among 2 models: the smallest within one standard error of the highest elpd" in repr(close)
     most = scored({1: base - 3.0, 3: base}, by_bic)
-    assert "3 experts is the most that was tried: try more." in repr(most)
+    assert "3 experts are the most that were tried: try more." in repr(most)
     html = by_loo._repr_html_()
     assert f"<tr style='font-weight:bold'><th>{by_loo.chosen}</th>" in html
     named = replace(by_bic, fits={"<b>": by_bic.fits[1]}, scores={"<b>": by_bic.scores[1]})
@@ -244,6 +245,19 @@ def test_refits_mend_what_importance_sampling_cannot() -> None:
     assert score.pointwise[7] == pytest.approx(exact, abs=0.5)
 
 
+@pytest.mark.full
+def test_networks_are_chosen_by_rows_that_no_training_has_seen() -> None:
+    data = bm.datasets.bishop_inverse(300, seed=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bm.FitWarning)
+        found = bm.select(
+            bm.mixture_density_network(1, hidden=(16,)), data.X, data.y, (1, 3), bm.Training(seed=1), progress=False
+        )
+    assert found.criterion == bm.KFold(5)
+    assert found.chosen == 3
+    assert "Not converged" not in repr(found)
+
+
 # ------------------------------------------------------------------------------------------------ compiled once
 
 
@@ -363,6 +377,13 @@ def test_a_choice_that_did_not_converge_warns(monkeypatch: pytest.MonkeyPatch) -
         ({"criterion": bm.LOO()}, r"criterion: expected bm.BIC\(\), bm.ICL\(\) or bm.KFold\(\) for point fits by EM"),
         ({"criterion": bm.BIC(), "engine": LAPLACE}, r"expected bm.LOO\(\) or bm.KFold\(\) for 1 expert by Laplace"),
         ({"engine": 4}, "engine: expected bm.EM"),
+        *(
+            (
+                {"model": NETWORK, "criterion": each, "engine": None},
+                r"criterion: expected bm.KFold\(\) for 1 expert, whose features",
+            )
+            for each in (bm.BIC(), bm.LOO())
+        ),
         (
             {"engine": LAPLACE, "weights": np.full(60, 0.5)},
             r"criterion: expected bm.KFold\(\) for weights that are no whole numbers",

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from scipy import integrate
 
 import bayes_moe as bm
+from bayes_moe.container.sealed import read_file, write_file
 from bayes_moe.posterior import blend, quantiles
 from bayes_moe.posterior.blend import Blend
 from bayes_moe.posterior.stacking import stacking_weights
@@ -135,6 +141,49 @@ def test_it_says_what_it_is(three: bm.FitAverage) -> None:
     assert "Average of 3 fits, weighted as given" in repr(three)
     assert "0.500  two" in repr(three)
     assert "<td>0.500</td><td>two</td>" in three._repr_html_()
+
+
+def test_it_comes_back_from_a_file(three: bm.FitAverage, tmp_path: Path) -> None:
+    three.save(tmp_path / "three.nc")
+    again = bm.load(tmp_path / "three.nc")
+    assert isinstance(again, bm.FitAverage)
+    assert repr(again) == repr(three)
+    for name in ("predict", "interval"):
+        np.testing.assert_array_equal(getattr(again, name)(X).values, getattr(three, name)(X).values)
+    again.save(tmp_path / "again.nc")
+    assert (tmp_path / "again.nc").read_bytes() == (tmp_path / "three.nc").read_bytes()
+
+
+@pytest.mark.full
+def test_many_fits_keep_their_order(members: dict[str, bm.Fit], tmp_path: Path) -> None:
+    many = bm.average([members["one" if i % 3 else "two"] for i in range(12)], weights=range(1, 13))
+    many.save(tmp_path / "many.nc")
+    again = bm.load(tmp_path / "many.nc")
+    assert repr(again) == repr(many)
+    np.testing.assert_array_equal(again.predict(X).values, many.predict(X).values)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda told: told.update(weights=[0.5, 0.5, 0.5]), "weights: expected numbers of at least 0 with sum 1"),
+        (lambda told: told.update(weights=[0.5, "0.5", 0.0]), "weights: expected numbers of at least 0 with sum 1"),
+        (lambda told: told.update(names=["one", "one", "two"]), "names: expected distinct texts"),
+        (lambda told: told.update(names=["one"], weights=[1.0]), "expected 1 fits, as there are names, got 3"),
+        (lambda told: told.update(weights=[1.0]), "expected as many weights as names"),
+        (lambda told: told.pop("origin"), "expected .*'origin'.*, got other entries"),
+    ],
+)
+def test_an_edited_file_is_refused(three: bm.FitAverage, tmp_path: Path, change: Any, message: str) -> None:
+    path = tmp_path / "three.nc"
+    three.save(path)
+    tree = read_file(path)
+    text = json.loads(bytes(tree["bayes_moe/document"].item()))
+    change(text["average"])
+    tree["bayes_moe"] = xr.DataTree(xr.Dataset({"document": ((), np.bytes_(json.dumps(text).encode()))}))
+    write_file(path, tree)
+    with pytest.raises(bm.SaveFileError, match=message):
+        bm.load(path)
 
 
 @pytest.mark.parametrize(
