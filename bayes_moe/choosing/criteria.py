@@ -142,6 +142,8 @@ class LOO(Criterion):
     Importance sampling (PSIS) stands in for a fit without each row. Where its Pareto k-hat says that it cannot, the
     model is fitted again without the row, from the mode of the first fit. If there are more such rows than ``refits``,
     they share them: each fit leaves out its part of them, evenly spread, which makes their scores a little too low.
+    Draws of Laplace and ADVI are weighted towards the posterior where importance sampling serves, and taken as they are
+    where the model is fitted again.
 
     Parameters
     ----------

@@ -175,7 +175,7 @@ def _warn(selection: Selection) -> None:
     loose = [key for key in dict.fromkeys((selection.chosen, selection.leader)) if not _fine(selection.fits[key])]
     for key in loose:
         text = f"select: expected a fit that converged for {key!r}, got: {selection.fits[key].status.sentence}"
-        warnings.warn(FitWarning(f"{text} → read .fits[{key!r}].status, and give the engine more time"), stacklevel=3)
+        warnings.warn(FitWarning(f"{text} → .fits[{key!r}].status says what to do"), stacklevel=3)
 
 
 def _fine(fit: Fit) -> bool:

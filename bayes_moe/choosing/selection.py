@@ -151,7 +151,9 @@ class Selection:
             if not (fit.status.converged or fit.outcome.status is stopped)
         ]
         if loose:
-            found.append(f"Not converged: {', '.join(loose)}. Their scores may be wrong: read .fits[...].status.")
+            found.append(
+                f"Not converged, or unreliable: {', '.join(loose)}. Read .fits[...].status before their scores."
+            )
         counts = [key for key in self.fits if isinstance(key, int)]
         if self._by_count and len(counts) > 1 and self.chosen == max(counts) and not self.unfinished:
             found.append(f"{experts_text(max(counts))} are the most that were tried: try more.")

@@ -354,7 +354,7 @@ def test_a_choice_that_did_not_converge_warns(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(module, "fit_bound", loose)
     with pytest.warns(bm.FitWarning, match="select: expected a fit that converged for 1, got: Not converged"):
         found = bm.select(ONE, X, Y, (1,), QUICK, progress=False)
-    assert "Not converged: 1 expert." in repr(found)
+    assert "Not converged, or unreliable: 1 expert." in repr(found)
 
 
 # ------------------------------------------------------------------------------------------------ refused
