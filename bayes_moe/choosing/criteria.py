@@ -46,8 +46,11 @@ class Score:
         """
         if self.pointwise is None or best.pointwise is None:
             return best.value - self.value, float("nan")
-        gap = best.pointwise - self.pointwise
-        return float(gap.sum()), float(np.sqrt(len(gap) * gap.var()))
+        with np.errstate(invalid="ignore"):
+            # a row that both call impossible tells them not apart
+            same = best.pointwise == self.pointwise
+            gap = np.where(same, 0.0, best.pointwise - self.pointwise)
+            return float(gap.sum()), float(np.sqrt(len(gap) * gap.var()))
 
 
 class Criterion(ABC):

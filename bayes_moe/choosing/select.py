@@ -9,7 +9,7 @@ from typing import Any
 
 from ..binding.bind import Bound
 from ..data import Missing
-from ..errors import FitWarning, InterruptedFit, NumericalError, SpecError
+from ..errors import FitWarning, InterruptedFit, NotFittedError, NumericalError, SpecError
 from ..fitting import bound_to, check, default_engine, fit_bound, rows_of
 from ..inference.em import EM
 from ..inference.outcome import Status
@@ -60,7 +60,7 @@ def select(
         ``bm.BIC()`` or ``bm.ICL()`` for point fits by EM; ``bm.LOO()`` for engines with draws; ``bm.KFold()`` for any.
         None: BIC for EM, LOO for draws, 5 folds where features are learned.
     data, formula, gate_X, weights, groups, scaling, missing
-        As for `fit`.
+        As for `fit`, which takes a start besides: every model finds its own here.
     progress
         Whether to show progress.
 
@@ -133,7 +133,7 @@ def _run(
                     break
                 scores[candidate.key] = criterion.score(fit, report)
                 fits[candidate.key] = fit
-            except NumericalError as error:
+            except (NumericalError, NotFittedError) as error:
                 failed[candidate.key] = str(error)
             finished += 1
     except KeyboardInterrupt:

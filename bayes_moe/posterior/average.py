@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -84,14 +84,16 @@ class FitAverage(Predictive):
         """Save as netCDF with a JSON specification inside; ``bm.load`` reads it back."""
         save_average(self, path)
 
-    def __getattr__(self, name: str) -> NoReturn:
-        if name in _OF_ONE_FIT:
-            first = next(iter(self.fits))
-            raise AttributeError(
-                f"{name}: expected one fit, whose experts have labels, got an average of {len(self.fits)} → ask one of "
-                f"them: .fits[{first!r}].{name}"
-            )
-        raise AttributeError(f"'FitAverage' object has no attribute {name!r}")
+    if not TYPE_CHECKING:  # to a type checker, attributes that are not there are not there
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name in _OF_ONE_FIT:
+                first = next(iter(self.fits))
+                raise AttributeError(
+                    f"{name}: expected one fit, whose experts have labels, got an average of {len(self.fits)} → ask "
+                    f"one of them: .fits[{first!r}].{name}"
+                )
+            raise AttributeError(f"'FitAverage' object has no attribute {name!r}")
 
     def __repr__(self) -> str:
         width = max(map(len, self.fits))
