@@ -3,7 +3,11 @@
 from importlib import import_module
 from typing import Any
 
-from . import datasets, priors
+from . import datasets, priors, scores
+from .choosing.criteria import BIC, ICL, LOO, Criterion, KFold
+from .choosing.select import select
+from .choosing.selection import Selection
+from .choosing.stack import stack
 from .data import Missing
 from .errors import (
     BayesMoEError,
@@ -47,6 +51,7 @@ from .inference.laplace import Laplace
 from .inference.nuts import NUTS
 from .inference.training import Training
 from .mixture import MixtureOfExperts
+from .posterior.average import FitAverage, average
 from .posterior.compare import compare
 from .posterior.fit import Fit
 from .predictors import HSGP, MLP, RBF, Activation, Constant, Kernel, Linear, Polynomial, Spline
@@ -58,8 +63,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ADVI",
+    "BIC",
     "EM",
     "HSGP",
+    "ICL",
+    "KFold",
+    "LOO",
     "MLP",
     "NUTS",
     "RBF",
@@ -71,10 +80,12 @@ __all__ = [
     "Categorical",
     "Constant",
     "Covariance",
+    "Criterion",
     "EMDecreased",
     "EqualGate",
     "Expert",
     "Fit",
+    "FitAverage",
     "FitWarning",
     "FullRank",
     "Gamma",
@@ -100,6 +111,7 @@ __all__ = [
     "Polynomial",
     "SaveFileError",
     "Scaling",
+    "Selection",
     "SkewNormal",
     "SoftmaxGate",
     "SpecError",
@@ -111,6 +123,7 @@ __all__ = [
     "Uniform",
     "Weibull",
     "ZeroInflated",
+    "average",
     "build",
     "compare",
     "datasets",
@@ -121,6 +134,9 @@ __all__ = [
     "nearly_flat",
     "plots",
     "priors",
+    "scores",
+    "select",
+    "stack",
 ]
 
 

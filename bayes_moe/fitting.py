@@ -109,19 +109,23 @@ def fit(
     >>> fit.status.converged
     True
     """
-    chosen = _default(model) if engine is None else engine
-    _check(model, chosen)
-    rows = _rows(model, X, y, gate_X, groups, data, formula, missing)
-    bound = _bound(model, rows, weights, missing, scaling)
-    begin, report = _start(start, bound), Report(visible=progress)
-    if bound.features is not None or isinstance(chosen, Training):
-        bound, chosen, outcome = _fit_network(bound, chosen, begin, report)
-    else:
-        outcome = chosen.run(bound.density, start=begin, report=report)
-    result = assemble(bound, chosen, outcome)
-    if not result.status.converged and outcome.status is not Status.STOPPED:
+    chosen = default_engine(model) if engine is None else engine
+    check(model, chosen)
+    rows = rows_of(model, X, y, gate_X, groups, data, formula, missing)
+    bound = bound_to(model, rows, weights, missing, scaling)
+    result = fit_bound(bound, chosen, _start(start, bound), Report(visible=progress))
+    if not result.status.converged and result.outcome.status is not Status.STOPPED:
         warnings.warn(FitWarning(str(result.status)), stacklevel=2)
     return result
+
+
+def fit_bound(bound: Bound, engine: Engine, start: np.ndarray | None, report: Report) -> Fit:
+    """Return the fit of a model that has met its data."""
+    if bound.features is not None or isinstance(engine, Training):
+        bound, engine, outcome = _fit_network(bound, engine, start, report)
+    else:
+        outcome = engine.run(bound.density, start=start, report=report)
+    return assemble(bound, engine, outcome)
 
 
 def _fit_network(
@@ -194,12 +198,12 @@ def build(
     >>> [v.name for v in bm.build(bm.MixtureOfExperts(2), data.X, data.y).free_RVs][:2]
     ['mu_intercept_z', 'mu_slopes_z']
     """
-    _check(model, _default(model))
-    rows = _rows(model, X, y, gate_X, groups, data, formula, Missing.REFUSE)
-    return _bound(model, rows, weights, Missing.REFUSE, scaling).pymc_model()
+    check(model, default_engine(model))
+    rows = rows_of(model, X, y, gate_X, groups, data, formula, Missing.REFUSE)
+    return bound_to(model, rows, weights, Missing.REFUSE, scaling).pymc_model()
 
 
-class _Rows(NamedTuple):
+class Rows(NamedTuple):
     """What the rows are, as the user passed it or as a formula made it."""
 
     X: Any
@@ -209,14 +213,14 @@ class _Rows(NamedTuple):
     formula: FormulaData | None
 
 
-def _rows(
+def rows_of(
     model: MixtureOfExperts, X: Any, y: Any, gate_X: Any, groups: Any, data: Any, formula: Any, missing: Missing
-) -> _Rows:
+) -> Rows:
     """Return X, y and the gate's columns: those passed, or those of a formula."""
     if formula is None and data is None:
         if y is None:
             raise InputError("y: expected the values of y, got None → pass X and y, or data= and formula=")
-        return _Rows(X, y, gate_X, groups, None)
+        return Rows(X, y, gate_X, groups, None)
     for name, value in (("X", X), ("y", y), ("gate_X", gate_X)):
         if value is not None:
             raise InputError(f"{name}: expected None beside data and formula, got a value → pass one or the other")
@@ -224,10 +228,10 @@ def _rows(
         absent, way_out = ("formula", "'y ~ x'") if formula is None else ("data", "a frame")
         raise InputError(f"{absent}: expected data and formula together, got None → pass e.g. {way_out}")
     made = read_formula(formula, data, named_columns(model), drop=missing is Missing.DROP)
-    return _Rows(made.table, made.y, made.gate, named_column(groups, data), made)
+    return Rows(made.table, made.y, made.gate, named_column(groups, data), made)
 
 
-def _bound(model: MixtureOfExperts, rows: _Rows, weights: Any, missing: Missing, scaling: Scaling | None) -> Bound:
+def bound_to(model: MixtureOfExperts, rows: Rows, weights: Any, missing: Missing, scaling: Scaling | None) -> Bound:
     """Check the data and bind the model to them."""
     if rows.formula is not None and rows.formula.offset is not None:
         model = _with_offset(model, rows.formula.offset)
@@ -248,7 +252,8 @@ def _bound(model: MixtureOfExperts, rows: _Rows, weights: Any, missing: Missing,
     return bind(model, data)
 
 
-def _default(model: object) -> Engine:
+def default_engine(model: object) -> Engine:
+    """Return the engine of a fit that names none."""
     learned = isinstance(model, MixtureOfExperts) and model.learned
     return Training() if learned else EM()
 
@@ -268,7 +273,8 @@ def _with_offset(model: MixtureOfExperts, column: str) -> MixtureOfExperts:
     return MixtureOfExperts(experts, model.gate, model.features)
 
 
-def _check(model: object, engine: object) -> None:
+def check(model: object, engine: object) -> None:
+    """Refuse what is no model or no engine, or an engine that has no use for the model."""
     if not isinstance(model, MixtureOfExperts):
         raise SpecError(
             f"model: expected a bm.MixtureOfExperts, got {type(model).__name__} → e.g. bm.MixtureOfExperts(3)"

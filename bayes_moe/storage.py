@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+
+import xarray as xr
 
 from .binding.bind import bind
-from .errors import SaveFileError, SpecError
+from .container.sealed import read_file
+from .errors import InputError, SaveFileError, SpecError
+from .posterior.average import FitAverage, read_fits
 from .posterior.fit import Fit
 from .posterior.saving import as_path, check_draws, read_saved, save
+from .posterior.saving_average import is_average, read_average
 
 __all__ = ["load", "save"]
 
 
-def load(path: str | os.PathLike[str]) -> Fit:
-    """Return a fit that ``fit.save`` wrote, with identical predictions.
+def load(path: str | os.PathLike[str]) -> Fit | FitAverage:
+    """Return a fit, or an average of fits, that its ``save`` wrote, with identical predictions.
 
     The file is read whole and closed, so that it may be replaced while the fit lives. Nothing in it is ever run.
 
@@ -42,7 +48,21 @@ def load(path: str | os.PathLike[str]) -> Fit:
     True
     """
     place = as_path(path, "load")
-    saved, idata = read_saved(place)
+    tree = read_file(place)
+    if not is_average(tree):
+        return _restored(tree, place)
+    weights, origin, trees = read_average(tree, place)
+    fits = dict(zip(weights, (_restored(each, place) for each in trees), strict=True))
+    try:
+        read_fits(fits)
+    except (InputError, SpecError) as error:
+        raise SaveFileError(f"load: expected a file written by .save, got {str(place)!r}: {error}") from error
+    return FitAverage(fits, weights, origin)
+
+
+def _restored(tree: xr.DataTree, place: Path) -> Fit:
+    """Return the fit whose groups these are."""
+    saved, idata = read_saved(tree, place)
     try:
         bound = bind(saved.model, saved.data, weights_of_network=saved.outcome.features)
         check_draws(bound, saved.outcome, saved.labels, idata)

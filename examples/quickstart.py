@@ -21,20 +21,6 @@ import bayes_moe as bm
 SEED = 1
 
 
-def choose(X: pd.DataFrame, y: pd.Series) -> bm.Fit:
-    """Fit 1 to 6 experts by EM from many starts and take the lowest BIC."""
-    fits = {k: bm.fit(bm.MixtureOfExperts(k), X, y, bm.EM(seed=SEED)) for k in range(1, 7)}
-    rows = {
-        k: {"log likelihood": fit.log_likelihood, "BIC": fit.bic, "ICL": fit.icl, "converged": fit.status.converged}
-        for k, fit in fits.items()
-    }
-    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("experts")
-    ranked = sorted(fits, key=lambda k: fits[k].bic)
-    print(f"\nHow many experts? (smaller BIC and ICL are better)\n{table.round(1).to_string()}")
-    print(f"Lowest BIC: {ranked[0]}; next {ranked[1]}, worse by {fits[ranked[1]].bic - fits[ranked[0]].bic:.1f}.")
-    return fits[ranked[0]]
-
-
 def held_out_scores(model: bm.MixtureOfExperts, X: pd.DataFrame, y: pd.Series, folds: int = 5) -> pd.Series:
     """Score predictions of rows that the fit has not seen: each row is held out once."""
     fold = np.arange(len(y)) % folds
@@ -42,10 +28,9 @@ def held_out_scores(model: bm.MixtureOfExperts, X: pd.DataFrame, y: pd.Series, f
     for held_out in (fold == f for f in range(folds)):
         fit = bm.fit(model, X[~held_out], y[~held_out], bm.NUTS(seed=SEED), progress=False)
         new = X[held_out], y[held_out]
-        scores = {"mean log density": fit.log_density(*new).values}
+        scores = {"log score": bm.scores.log_score(fit, *new).values, "CRPS": bm.scores.crps(fit, *new).values}
         for prob in (0.5, 0.9):
-            low, high = fit.interval(new[0], prob).values.T
-            scores[f"coverage of {prob:.0%} intervals"] = (low <= new[1]) & (new[1] <= high)
+            scores[f"coverage of {prob:.0%} intervals"] = bm.scores.coverage(fit, *new, prob).values
         rows.append(pd.DataFrame(scores))
     return pd.concat(rows).mean()
 
@@ -75,7 +60,9 @@ def main(out: Path) -> None:
     X = pd.DataFrame(data.X, columns=["time after impact (ms)"])
     y = pd.Series(data.y, name="head acceleration (g)")
 
-    em = choose(X, y)
+    choice = bm.select(bm.MixtureOfExperts(1), X, y, range(1, 7), bm.EM(seed=SEED))
+    print(f"\nHow many experts? (smaller BIC and ICL are better)\n{choice}")
+    em = choice.best
     engines = {
         "NUTS": bm.NUTS(draws=1500, chains=4, target_accept=0.98, seed=SEED),  # short steps: the gate is almost a step
         "ADVI": bm.ADVI(seed=SEED),
@@ -94,6 +81,7 @@ def main(out: Path) -> None:
     print(held_out_scores(em.model, X, y).round(3).to_string())
 
     draw(out, em, posteriors)
+    bm.plots.selection(choice).figure.savefig(out / "selection.png", dpi=130)
     posteriors["NUTS"].save(out / "motorcycle_nuts.nc")
     print(f"\nFigures and motorcycle_nuts.nc (bm.load reads it) are in {out.resolve()}/")
     print(f"{time.perf_counter() - began:.0f} seconds.")

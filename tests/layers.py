@@ -68,9 +68,11 @@ LAYERS: dict[str, set[str]] = {
     "container": set(),
     "posterior": _RESULT,
     "fitting": _FITTING,
+    "scores": _FITTING,
+    "choosing": _FITTING | {"fitting"},
     "storage": _FITTING | {"fitting"},
     "estimators": _FITTING | {"fitting"},
-    "plots": _FITTING | {"fitting"},
+    "plots": _FITTING | {"fitting", "scores", "choosing"},
     "datasets": set(),
 }
 
@@ -85,7 +87,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "dask": ("inference/workers.py",),
     "arviz": (),  # its parts arviz_base and arviz_stats are imported, never the whole
     "formulaic": ("formula.py",),
-    "pandas": ("posterior/tables.py", "formula.py", "raw_columns.py"),
+    "pandas": ("posterior/tables.py", "choosing/tables.py", "scores.py", "formula.py", "raw_columns.py"),
     "polars": (),
 }
 

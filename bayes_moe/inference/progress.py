@@ -23,9 +23,12 @@ class Report:
     ----------
     visible
         False shows nothing.
+    within
+        The longer work that tasks are part of: words before every title.
     """
 
     visible: bool = True
+    within: str = ""
 
     @contextmanager
     def task(self, title: str, total: int) -> Iterator[Advance]:
@@ -41,6 +44,7 @@ class Report:
         if not self.visible:
             yield _silent
             return
+        title = f"{self.within}: {title}" if self.within else title
         console = Console(stderr=True)
         if not (console.is_terminal or console.is_jupyter):
             yield _Lines(title, total)

@@ -6,17 +6,18 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import FitWarning, InputError
+from ..errors import FitWarning, InputError, NotFittedError
+from .average import FitAverage, refuse_other_kind
 from .fit import Fit
 
 
-def compare(fits: Mapping[str, Fit]) -> Any:
+def compare(fits: Mapping[str, Fit | FitAverage]) -> Any:
     """Compare posterior fits of the same target by their expected log predictive density.
 
     Parameters
     ----------
     fits
-        Fits by name; all by an engine with draws, all of the same y and weights.
+        Fits by name, or averages of fits; all by an engine with draws, all of the same y, weights and groups.
 
     Returns
     -------
@@ -28,8 +29,10 @@ def compare(fits: Mapping[str, Fit]) -> Any:
     ------
     InputError
         If fewer than two fits are given, or their targets differ.
+    SpecError
+        If some have densities of y and others probabilities.
     NotFittedError
-        If a fit has no draws.
+        If a fit has no draws; the message names it.
 
     Examples
     --------
@@ -45,24 +48,47 @@ def compare(fits: Mapping[str, Fit]) -> Any:
     if not isinstance(fits, Mapping) or len(fits) < 2:
         raise InputError('fits: expected at least two fits by name, got fewer → pass {"two": fit2, "three": fit3}')
     for name, fit in fits.items():
-        if not isinstance(fit, Fit):
+        if not isinstance(fit, Fit | FitAverage):
             raise InputError(f"fits[{name!r}]: expected a Fit, got {type(fit).__name__} → pass what bm.fit returned")
-    first, *others = fits
-    for name in others:
-        if fits[name].data.digest != fits[first].data.digest:
-            raise InputError(
-                f"fits[{name!r}]: expected the target of {first!r}, got another y or other weights → refit"
-            )
+    refuse_other_targets(fits)
     # arviz_stats takes a second to import, which `import bayes_moe` must not cost
     import arviz_stats
 
-    scores = {name: fit.loo() for name, fit in fits.items()}
+    scores = scored(fits)
     unreliable = [name for name, score in scores.items() if bool((score.pareto_k > score.good_k).any())]
     if unreliable:
         warnings.warn(
             f"compare: expected Pareto k-hats below their limit, and leave-one-out of {unreliable} has "
-            "some above → their ranks may be wrong; sample with bm.NUTS, or compare held-out log densities",
+            "some above → their ranks may be wrong; bm.select fits again without such rows, and bm.scores rates "
+            "predictions of rows held out",
             FitWarning,
             stacklevel=2,
         )
     return arviz_stats.compare(scores, round_to="none")
+
+
+def refuse_other_targets(fits: Mapping[str, Fit | FitAverage]) -> None:
+    """Refuse fits of other targets than that of the first: y, weights, groups, or densities beside probabilities."""
+    first, *others = fits
+    for name in others:
+        if fits[name].data.digest != fits[first].data.digest:
+            raise InputError(
+                f"fits[{name!r}]: expected the target of {first!r}, got another y, other weights or other groups → "
+                "fit them to the same rows"
+            )
+        refuse_other_kind(_one(fits[first]), _one(fits[name]), first, name)
+
+
+def scored(fits: Mapping[str, Fit | FitAverage]) -> dict[str, Any]:
+    """Return ``fit.loo()`` by name; what it cannot be had of is refused by that name."""
+    out = {}
+    for name, fit in fits.items():
+        try:
+            out[name] = fit.loo()
+        except NotFittedError as error:
+            raise NotFittedError(f"fits[{name!r}]: {error}") from error
+    return out
+
+
+def _one(fit: Fit | FitAverage) -> Fit:
+    return fit if isinstance(fit, Fit) else fit.counting[0]

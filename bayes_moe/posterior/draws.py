@@ -139,8 +139,9 @@ def mixture_draws(bound: Bound, coefficients: np.ndarray, table: np.ndarray) -> 
 
 def _log_gate(gate: BoundGate, eta: np.ndarray) -> np.ndarray:
     """Return log gate probabilities (draws, rows, K)."""
-    flat = gate.log_weights(eta.reshape(-1, eta.shape[2]))
-    return flat.reshape(*eta.shape[:2], -1)
+    draws, rows, predictors = eta.shape  # a gate of one expert may have no predictor
+    flat = gate.log_weights(eta.reshape(draws * rows, predictors))
+    return flat.reshape(draws, rows, -1)
 
 
 def _in_units(bound: Bound, eta: np.ndarray) -> list[np.ndarray]:

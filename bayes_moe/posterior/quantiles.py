@@ -13,20 +13,23 @@ floating-point numbers in the bracket, of which there are fewer than 2^64, so a 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bayes_moe.errors import InputError
+from bayes_moe.posterior.blend import Blend, predictive_moments
 from bayes_moe.posterior.mixtures import (
     PIECE_ELEMENTS,
     Components,
     Floats,
     MixtureDraws,
     gated,
-    predictive_moments,
     slices,
 )
 
@@ -42,15 +45,16 @@ THINNING = 16
 LARGEST = float(np.finfo(np.float64).max)
 
 
-def quantile(m: MixtureDraws, q: ArrayLike) -> Floats:
+def quantile(m: MixtureDraws | Blend, q: ArrayLike) -> Floats:
     """Return the quantiles of the averaged predictive distribution, in the units of y.
 
-    Solves F_i(x) = q for F_i(x) = 1/S Σ_s Σ_k g_sk(x_i) F_sk(x), see the module's first lines.
+    Solves F_i(x) = q for F_i(x) = 1/S Σ_s Σ_k g_sk(x_i) F_sk(x), see the module's first lines; of an average of fits,
+    for the weighted sum of theirs.
 
     Parameters
     ----------
     m
-        The mixture: n rows under S draws.
+        The mixture: n rows under S draws; or a weighted average of such.
     q
         One level or Q levels, strictly between 0 and 1, in any order.
 
@@ -73,14 +77,14 @@ def quantile(m: MixtureDraws, q: ArrayLike) -> Floats:
     """
     levels = _levels(q)
     result = np.empty((m.rows, levels.size))
-    for rows in slices(m.rows, max(1, m.chunk_elements // (m.draws * m.experts))):
-        result[rows] = _roots(_rows_of(m, rows), levels)
+    for rows, few in batches(m):
+        result[rows] = _roots(few, levels)
     order = np.argsort(levels, kind="stable")
     result[:, order] = np.maximum.accumulate(result[:, order], axis=1)
     return result
 
 
-def interval(m: MixtureDraws, prob: float) -> Floats:
+def interval(m: MixtureDraws | Blend, prob: float) -> Floats:
     """Return the equal-tailed interval of the averaged predictive distribution, shape (n, 2).
 
     Its ends are the quantiles at (1 − prob)/2 and (1 + prob)/2; ``prob`` is strictly between 0 and 1.
@@ -101,6 +105,19 @@ def _levels(q: ArrayLike) -> Floats:
     return levels
 
 
+def batches(m: MixtureDraws | Blend) -> Iterator[tuple[slice, Blend]]:
+    """Yield a few rows at a time, with their components in memory if they are no more than one chunk."""
+    blend = m if isinstance(m, Blend) else Blend((m,), np.ones(1))
+    step = min(part.chunk_elements // (part.draws * part.experts) for part in blend.mixtures)
+    for rows in slices(m.rows, max(1, step)):
+        yield rows, _each(blend, partial(_held, rows=rows))
+
+
+def _each(blend: Blend, change: Callable[[MixtureDraws], MixtureDraws]) -> Blend:
+    """Return the average with every fit's mixture changed."""
+    return Blend(tuple(change(part) for part in blend.mixtures), blend.weights)
+
+
 def _rows_of(m: MixtureDraws, rows: slice) -> MixtureDraws:
     """Return the mixture of some rows."""
 
@@ -110,8 +127,12 @@ def _rows_of(m: MixtureDraws, rows: slice) -> MixtureDraws:
     return replace(m, rows=rows.stop - rows.start, components=shifted)
 
 
-def _held(m: MixtureDraws) -> MixtureDraws:
-    """Return the same mixture, with its components in memory if they are no more than one chunk."""
+def _held(m: MixtureDraws, rows: slice) -> MixtureDraws:
+    """Return the mixture of some rows, with its components in memory if they are no more than one chunk."""
+    return _in_memory(_rows_of(m, rows))
+
+
+def _in_memory(m: MixtureDraws) -> MixtureDraws:
     shape = (m.draws, m.rows, m.experts)
     if m.draws * m.rows * m.experts > m.chunk_elements:
         return m
@@ -131,8 +152,15 @@ def _by_row(array: Floats, shape: tuple[int, int, int]) -> Floats:
     return np.ascontiguousarray(np.broadcast_to(array, shape).swapaxes(0, 1))
 
 
+def thinned(blend: Blend) -> Blend:
+    """Return the average with one draw in `THINNING` of fits that have many."""
+    return _each(blend, _thinned)
+
+
 def _thinned(m: MixtureDraws) -> MixtureDraws:
-    """Return the mixture of one draw in `THINNING`."""
+    """Return the mixture of one draw in `THINNING`, where there are many."""
+    if not _many(m):
+        return m
 
     def every(i: slice, s: slice) -> Components:
         step = THINNING * (s.step or 1)
@@ -141,14 +169,18 @@ def _thinned(m: MixtureDraws) -> MixtureDraws:
     return replace(m, draws=-(-m.draws // THINNING), components=every)
 
 
+def _many(m: MixtureDraws) -> bool:
+    return m.draws >= 4 * THINNING
+
+
 @np.errstate(all="ignore")
-def _roots(m: MixtureDraws, levels: Floats) -> Floats:
-    """Return the quantiles (n, Q) of the few rows of a mixture."""
-    m = _held(m)
+def _roots(m: Blend, levels: Floats) -> Floats:
+    """Return the quantiles (n, Q) of few rows."""
+    m = _each(m, _in_memory)
     mean, variance = predictive_moments(m)
     mean, sd = mean[:, None], np.sqrt(variance)[:, None]
-    if m.draws >= 4 * THINNING:
-        start = _roots(_thinned(m), levels)
+    if any(map(_many, m.mixtures)):
+        start = _roots(thinned(m), levels)
     else:
         start = mean + sd * np.array([NormalDist().inv_cdf(level) for level in levels])
 
@@ -228,7 +260,7 @@ class _Search:
         )
 
 
-def _found(m: MixtureDraws, search: _Search) -> Floats:
+def _found(m: Blend, search: _Search) -> Floats:
     """Return the root of every pair in the search."""
     result = np.empty(search.pair.size)
     evaluations = 0
@@ -296,19 +328,48 @@ def _rank(x: Floats) -> NDArray[np.int64]:
     return np.where(x < 0.0, -bits, bits)
 
 
-def _cdf_and_density(m: MixtureDraws, row: NDArray[np.int64], x: Floats) -> tuple[Floats, Floats]:
+def cdf_at(m: Blend, row: NDArray[np.int64], x: Floats) -> Floats:
+    """Return the averaged distribution function of rows (P,) at points (P, J)."""
+    total = np.zeros(x.shape)
+    for weight, part in m.parts:
+        for which, gate, named in _gathered(part, row, x.shape[1]):
+            below = part.family.cdf(x[which, :, None, None], **{name: array[:, None] for name, array in named.items()})
+            total[which] += weight / part.draws * gated(gate[:, None], below).sum(axis=(2, 3))
+    return total
+
+
+def _cdf_and_density(m: Blend, row: NDArray[np.int64], x: Floats) -> tuple[Floats, Floats]:
     """Return the averaged distribution function and density at pairs of a row and a point."""
     cdf, density = np.zeros(row.size), np.zeros(row.size)
+    for weight, part in m.parts:
+        own = _of_part(part, row, x)
+        cdf += weight * own[0]
+        density += weight * own[1]
+    return cdf, density
+
+
+def _of_part(m: MixtureDraws, row: NDArray[np.int64], x: Floats) -> tuple[Floats, Floats]:
+    """Return the distribution function and the density of one fit."""
+    cdf, density = np.zeros(row.size), np.zeros(row.size)
+    for part, gate, named in _gathered(m, row, 1):
+        at = x[part, None, None]
+        cdf[part] += gated(gate, m.family.cdf(at, **named)).sum(axis=(1, 2))
+        density[part] += gated(gate, np.exp(m.family.log_density(at, **named))).sum(axis=(1, 2))
+    return cdf / m.draws, density / m.draws
+
+
+def _gathered(
+    m: MixtureDraws, row: NDArray[np.int64], points: int
+) -> Iterator[tuple[slice, Floats, dict[str, NDArray[Any]]]]:
+    """Yield gates and parameters (p, s, K) of rows asked for by position (P,), with pieces for so many points each."""
     for draws in slices(m.draws, max(1, m.chunk_elements // (m.rows * m.experts))):
         shape = (draws.stop - draws.start, m.rows, m.experts)
         log_gate, parameters = m.components(slice(0, m.rows), draws)
         gates = np.broadcast_to(log_gate, shape).swapaxes(0, 1)
         arrays = {name: np.broadcast_to(array, shape).swapaxes(0, 1) for name, array in parameters.items()}
-        for some in slices(shape[0], max(1, PIECE_ELEMENTS // m.experts)):
-            for part in slices(row.size, max(1, PIECE_ELEMENTS // ((some.stop - some.start) * m.experts))):
-                which, at = row[part], x[part, None, None]
+        for some in slices(shape[0], max(1, PIECE_ELEMENTS // (points * m.experts))):
+            cells = (some.stop - some.start) * m.experts * points
+            for part in slices(row.size, max(1, PIECE_ELEMENTS // cells)):
+                which = row[part]
                 gate = np.exp(gates[:, some][which])
-                named = {name: array[:, some][which] for name, array in arrays.items()}
-                cdf[part] += gated(gate, m.family.cdf(at, **named)).sum(axis=(1, 2))
-                density[part] += gated(gate, np.exp(m.family.log_density(at, **named))).sum(axis=(1, 2))
-    return cdf / m.draws, density / m.draws
+                yield part, gate, {name: array[:, some][which] for name, array in arrays.items()}

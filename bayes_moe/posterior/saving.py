@@ -20,7 +20,7 @@ import xarray as xr
 
 from ..binding.bind import Bound
 from ..categories import Encoding
-from ..container.sealed import read_file, write_file
+from ..container.sealed import write_file
 from ..data import Data
 from ..errors import InputError, Notice, SaveFileError
 from ..formula import Formula
@@ -38,7 +38,7 @@ from .status import FitStatus
 FORMAT = 1
 """Version of the file format; a change that older releases cannot read makes it one more."""
 
-_GROUP, _DOCUMENT = "bayes_moe", "document"
+GROUP, DOCUMENT = "bayes_moe", "document"
 _PACKAGES = ("bayes_moe", "numpy", "scipy", "pytensor", "pymc", "nutpie", "xarray", "h5netcdf")
 
 
@@ -128,6 +128,11 @@ def save(fit: Saveable, path: str | os.PathLike[str]) -> None:
         If the file cannot be written there, or does not give back what was written; the message names the path.
     """
     place = as_path(path, "save")
+    write_file(place, xr.DataTree.from_dict(groups_of(fit, place)))
+
+
+def groups_of(fit: Saveable, place: Path) -> dict[str, xr.Dataset]:
+    """Return the groups of a file that holds one fit, by path."""
     arrays: Arrays = {}
     data = fit.bound.data
     saved = SavedFit(
@@ -145,37 +150,36 @@ def save(fit: Saveable, path: str | os.PathLike[str]) -> None:
         check_draws(fit.bound, fit.outcome, fit.labels, fit.idata)
     except SaveFileError as error:
         raise SaveFileError(f"save: expected a whole fit for {str(place)!r}, got {error}") from error
-    if _GROUP in fit.idata.children:
+    if GROUP in fit.idata.children:
         raise SaveFileError(
-            f"save: expected a fit.idata without a group {_GROUP!r} for {str(place)!r}, got one → rename it"
+            f"save: expected a fit.idata without a group {GROUP!r} for {str(place)!r}, got one → rename it"
         )
     groups = {node.path: node.to_dataset(inherit=False) for node in fit.idata.subtree}
-    write_file(place, xr.DataTree.from_dict(groups | {f"/{_GROUP}": _group(document, arrays)}))
+    return groups | {f"/{GROUP}": _group(document, arrays)}
 
 
-def read_saved(path: Path) -> tuple[SavedFit, xr.DataTree]:
-    """Return what a file holds: the parts of the fit, and its ``idata``.
+def read_saved(tree: xr.DataTree, path: Path) -> tuple[SavedFit, xr.DataTree]:
+    """Return what the tree of a file holds: the parts of the fit, and its ``idata``.
 
     Raises
     ------
     SaveFileError
-        If it is no whole file of ``save``, is of a later format, or its parts contradict each other.
+        If ``save`` did not write it, it is of a later format, or its parts contradict each other.
     """
-    tree = read_file(path)
     try:
-        if _GROUP not in tree.children or _DOCUMENT not in tree[_GROUP].data_vars:
-            raise SaveFileError(f"expected a group {_GROUP!r} with a {_DOCUMENT!r}, got none: this is no saved fit")
-        group = tree[_GROUP].to_dataset()
-        text = parse_json(_text(group[_DOCUMENT]))
+        if GROUP not in tree.children or DOCUMENT not in tree[GROUP].data_vars:
+            raise SaveFileError(f"expected a group {GROUP!r} with a {DOCUMENT!r}, got none: this is no saved fit")
+        group = tree[GROUP].to_dataset()
+        text = parse_json(text_of(group[DOCUMENT]))
         if not isinstance(text, dict) or text.keys() != {"format", "fit"} or not isinstance(text["format"], int):
             raise SaveFileError("expected a format and a fit, got other entries")
-        _refuse_later(text)
-        arrays = {str(name): array.values for name, array in group.data_vars.items() if name != _DOCUMENT}
+        refuse_later(text)
+        arrays = {str(name): array.values for name, array in group.data_vars.items() if name != DOCUMENT}
         saved: SavedFit = SCHEMA.decode(text["fit"], SavedFit, arrays)
         check(saved)
     except SaveFileError as error:
         raise SaveFileError(f"load: expected a file written by fit.save, got {str(path)!r}: {error}") from error
-    return saved, tree.drop_nodes(_GROUP)
+    return saved, tree.drop_nodes(GROUP)
 
 
 def as_path(path: object, verb: str) -> Path:
@@ -296,16 +300,18 @@ def _group(document: str, arrays: Arrays) -> xr.Dataset:
     values: dict[str, Any] = {
         name: ([f"axis{axis}_{n}" for axis, n in enumerate(array.shape)], array) for name, array in arrays.items()
     }
-    return xr.Dataset(values | {_DOCUMENT: ((), np.bytes_(document.encode()))})
+    return xr.Dataset(values | {DOCUMENT: ((), np.bytes_(document.encode()))})
 
 
-def _text(document: xr.DataArray) -> bytes:
+def text_of(document: xr.DataArray) -> bytes:
+    """Return the JSON text of a file."""
     if document.ndim != 0 or document.dtype.kind != "S":
-        raise SaveFileError(f"expected a text as {_DOCUMENT!r}, got {document.dtype} of {document.ndim} dimensions")
+        raise SaveFileError(f"expected a text as {DOCUMENT!r}, got {document.dtype} of {document.ndim} dimensions")
     return bytes(document.item())
 
 
-def _refuse_later(text: Mapping[str, Any]) -> None:
+def refuse_later(text: Mapping[str, Any]) -> None:
+    """Refuse a file of a later format, naming the release that wrote it."""
     if text["format"] == FORMAT:
         return
     try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
@@ -46,8 +47,7 @@ def loo(draws: Draws, outcome: Outcome, idata: xr.DataTree) -> Any:
     # arviz_stats takes a second to import, which `import bayes_moe` must not cost
     import arviz_stats
 
-    stored = "log_likelihood" in idata.children
-    group = idata["log_likelihood"].to_dataset() if stored else log_likelihood_group(draws.bound, draws)
+    group = _log_likelihood(draws, idata)
     tree = xr.DataTree.from_dict({"posterior": idata["posterior"].to_dataset(), "log_likelihood": group})
     stats = outcome.sample_stats
     with warnings.catch_warnings():
@@ -57,3 +57,57 @@ def loo(draws: Draws, outcome: Outcome, idata: xr.DataTree) -> Any:
             log_p, log_q = np.ravel(stats["log_p"]), np.ravel(stats["log_q"])
             return arviz_stats.loo_approximate_posterior(tree, log_p, log_q, pointwise=True, var_name="y")
         return arviz_stats.loo(tree, pointwise=True, var_name="y")
+
+
+class Scored(Protocol):
+    """What of a fit its scores need."""
+
+    @property
+    def draws(self) -> Draws:
+        """The relabelled draws."""
+
+    @property
+    def idata(self) -> xr.DataTree:
+        """Everything in ArviZ's schema."""
+
+
+def averaged_loo(scores: Sequence[tuple[float, Any]], fits: Sequence[Scored]) -> Any:
+    """Return ArviZ's PSIS-LOO of a weighted average of fits, from weights and LOO of each.
+
+    A row's k-hat is the largest of those under the fits.
+    """
+    # arviz_stats takes a second to import, which `import bayes_moe` must not cost
+    from arviz_stats.utils import ELPDDataLOO
+
+    logs = [np.log(weight) for weight, _ in scores]
+    left_out = np.logaddexp.reduce([log + loo.elpd_i.values for log, (_, loo) in zip(logs, scores, strict=True)])
+    inside = np.logaddexp.reduce([log + _in_sample(fit) for log, fit in zip(logs, fits, strict=True)])
+    first = scores[0][1]
+    worst = np.max([loo.pareto_k.values for _, loo in scores], axis=0)
+    good = min(loo.good_k for _, loo in scores)
+    return ELPDDataLOO(
+        elpd=float(left_out.sum()),
+        se=float(np.sqrt(len(left_out) * left_out.var())),
+        p=float(inside.sum() - left_out.sum()),
+        n_samples=sum(loo.n_samples for _, loo in scores),
+        n_data_points=first.n_data_points,
+        scale="log",
+        warning=bool((worst > good).any()),
+        good_k=good,
+        elpd_i=first.elpd_i.copy(data=left_out),
+        pareto_k=first.pareto_k.copy(data=worst),
+    )
+
+
+def _in_sample(fit: Scored) -> np.ndarray:
+    """Return the log of the averaged density of every row, or group, that the draws have seen."""
+    values = _log_likelihood(fit.draws, fit.idata)["y"].values
+    flat = values.reshape(-1, values.shape[-1])
+    return np.asarray(np.logaddexp.reduce(flat, axis=0) - np.log(len(flat)))
+
+
+def _log_likelihood(draws: Draws, idata: xr.DataTree) -> xr.Dataset:
+    """Return the log likelihood of rows or groups by draw: that stored with the fit, or a new one."""
+    if "log_likelihood" in idata.children:
+        return idata["log_likelihood"].to_dataset()
+    return log_likelihood_group(draws.bound, draws)

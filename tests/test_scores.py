@@ -1,0 +1,187 @@
+"""Held-out scores: against closed forms, against sums written out, and on simulated truth."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+import bayes_moe as bm
+from bayes_moe.posterior.blend import Blend
+from bayes_moe.posterior.ranked import crps_of_counts, crps_of_numbers
+from tests.fits import QUICK, TWO, X, Y, fit
+from tests.posterior.doubles import CAUCHY, Arrays, log_softmax, normal_arrays
+
+SCORES = (bm.scores.log_score, bm.scores.crps, bm.scores.pit, bm.scores.coverage)
+
+
+@pytest.fixture(scope="module")
+def two() -> bm.Fit:
+    return fit()
+
+
+def normal_crps(weight: np.ndarray, mu: np.ndarray, sigma: np.ndarray, y: float) -> float:
+    """Return the score of a mixture of Normals: E|Y - y| - E|Y - Y'| / 2, each term in closed form."""
+
+    def distance(gap: Any, sd: Any) -> Any:
+        return gap * (2 * stats.norm.cdf(gap / sd) - 1) + 2 * sd * stats.norm.pdf(gap / sd)
+
+    between = distance(mu[:, None] - mu, np.hypot(sigma[:, None], sigma))
+    return float(weight @ distance(y - mu, sigma) - 0.5 * weight @ between @ weight)
+
+
+@pytest.mark.parametrize("spread", [0.3, 2.0, 40.0])
+def test_crps_is_the_closed_form_of_normals(spread: float) -> None:
+    arrays = normal_arrays(30, 6, 3, seed=2, spread=spread)
+    y = np.array([-500.0, -spread, 0.0, 0.1, spread, 60.0])
+    found = crps_of_numbers(arrays.mixture(), y)
+    for row in range(6):
+        weight = np.exp(arrays.log_gate[:, row]).ravel() / 30
+        mu = arrays.parameters["mu"][:, row].ravel()
+        sigma = np.broadcast_to(np.exp(arrays.parameters["log_sigma"]), arrays.log_gate.shape)[:, row].ravel()
+        assert found[row] == pytest.approx(normal_crps(weight, mu, sigma, y[row]), rel=2e-5)
+
+
+def test_crps_of_an_average_of_fits() -> None:
+    parts = [normal_arrays(s, 3, k, seed=s) for s, k in ((1, 2), (70, 1))]
+    shares, y = np.array([0.3, 0.7]), np.array([0.0, 1.0, 4.0])
+    found = crps_of_numbers(Blend(tuple(part.mixture() for part in parts), shares), y)
+    for row in range(3):
+        pieces = [
+            (
+                share * np.exp(part.log_gate[:, row]).ravel() / len(part.log_gate),
+                part.parameters["mu"][:, row].ravel(),
+                np.broadcast_to(np.exp(part.parameters["log_sigma"]), part.log_gate.shape)[:, row].ravel(),
+            )
+            for share, part in zip(shares, parts, strict=True)
+        ]
+        weight, mu, sigma = (np.concatenate(each) for each in zip(*pieces, strict=True))
+        assert found[row] == pytest.approx(normal_crps(weight, mu, sigma, y[row]), rel=2e-5)
+
+
+def test_crps_without_a_mean() -> None:
+    """A Cauchy density has no mean, and a score: of 0 seen, log 4 / pi (by hand, and by SciPy's quadrature)."""
+    arrays = Arrays(np.zeros((1, 1, 1)), {"shape": np.zeros((1, 1, 1)), "scale": np.ones((1, 1, 1))})
+    assert crps_of_numbers(arrays.mixture(CAUCHY), np.zeros(1))[0] == pytest.approx(np.log(4) / np.pi, rel=1e-4)
+
+
+@pytest.mark.parametrize("mu", [0.2, 7.0, 300.0])
+def test_crps_of_counts_is_a_sum(mu: float) -> None:
+    gate = log_softmax(np.array([[[0.0, 0.5]], [[1.0, 0.0]]]))
+    scale = np.array([[[1.0, 2.0]], [[1.2, 1.9]]])
+    arrays = Arrays(gate, {"log_mu": np.log(mu * scale)})
+    counts = np.arange(2000)
+    cdf = (np.exp(gate) * stats.poisson.cdf(counts[:, None, None, None], mu * scale)).sum(axis=(1, 2, 3)) / 2
+    for y in (0.0, np.round(mu), np.round(3 * mu) + 2):
+        expected = np.sum((cdf - (counts >= y)) ** 2)
+        assert crps_of_counts(arrays.mixture(bm.Poisson()), np.array([y]))[0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_scores_are_what_the_fit_says(two: bm.Fit) -> None:
+    np.testing.assert_array_equal(bm.scores.log_score(two, X, Y).values, two.log_density(X, Y).values)
+    np.testing.assert_array_equal(bm.scores.pit(two, X, Y).values, two.cdf(X, Y).values)
+    low, high = two.interval(X, 0.8).values.T
+    np.testing.assert_array_equal(bm.scores.coverage(two, X, Y, 0.8).values, (low <= Y) & (high >= Y))
+    np.testing.assert_allclose(bm.scores.width(two, X, 0.8).values, high - low)
+
+
+def test_the_table_has_a_row_a_fit(two: bm.Fit) -> None:
+    one = fit(bm.MixtureOfExperts(1))
+    table = bm.scores.table({"one": one, "two": two, "both": bm.average([one, two])}, X, Y, probs=[0.9])
+    assert list(table.index) == ["one", "two", "both"]
+    assert table.loc["two", "crps"] == pytest.approx(float(bm.scores.crps(two, X, Y).mean()))
+    scores = bm.scores.log_score(two, X, Y).values
+    assert table.loc["two", "log_score_se"] == pytest.approx(scores.std(ddof=1) / np.sqrt(len(Y)))
+    assert table.loc["both", "coverage_90%"] == float(bm.scores.coverage(bm.average([one, two]), X, Y).mean())
+
+
+def test_several_outputs_are_scored_one_by_one(rng: np.random.Generator) -> None:
+    y = pd.DataFrame({"a": Y, "b": rng.normal(size=len(Y))})
+    several = fit(bm.MixtureOfExperts([bm.Expert(bm.MvNormal())]), y=y)
+    for score in SCORES[1:]:
+        assert score(several, X, y).dims == ("obs", "output")
+    assert bm.scores.log_score(several, X, y).dims == ("obs",)
+    first = several.mixture(X)
+    expected = np.sqrt(several.variance(X).values[0, 0])
+    assert first.outputs == 2
+    gap = (Y[0] - several.predict(X).values[0, 0]) / expected
+    exact = expected * (gap * (2 * stats.norm.cdf(gap) - 1) + 2 * stats.norm.pdf(gap) - 1 / np.sqrt(np.pi))
+    assert bm.scores.crps(several, X, y).values[0, 0] == pytest.approx(exact, rel=1e-4)
+
+
+def test_labels_have_a_log_score_alone() -> None:
+    labels = np.where(np.median(Y) < Y, "high", "low")
+    model = bm.MixtureOfExperts([bm.Expert(bm.Categorical())])
+    found = fit(model, y=labels)
+    assert list(bm.scores.table(found, X, labels).columns) == ["log_score", "log_score_se"]
+    for score in SCORES[1:]:
+        with pytest.raises(bm.SpecError, match="expected a target that is a number, got labels"):
+            score(found, X, labels)
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_what_is_no_fit_is_refused(score: Any) -> None:
+    with pytest.raises(bm.SpecError, match="fit: expected a fit, got int"):
+        score(3, X, Y)
+
+
+def test_counts_have_a_randomised_pit(rng: np.random.Generator) -> None:
+    """Under the truth it is uniform, though counts are few; without the random numbers it would not be."""
+    x = rng.uniform(-1, 1, (2000, 1))
+    y = rng.poisson(np.exp(0.3 + 0.5 * x[:, 0]))
+    found = fit(bm.MixtureOfExperts([bm.Expert(bm.Poisson())]), x=x, y=y, engine=bm.EM(starts=1, seed=1))
+    values = bm.scores.pit(found, x, y, seed=3).values
+    assert stats.kstest(values, "uniform").pvalue > 1e-3
+    assert stats.kstest(found.cdf(x, y).values, "uniform").pvalue < 1e-6
+    np.testing.assert_array_equal(values, bm.scores.pit(found, x, y, seed=3).values)
+
+
+def test_the_truth_is_calibrated_and_a_wrong_spread_is_not() -> None:
+    train, new = bm.datasets.two_lines(400, seed=4), bm.datasets.two_lines(600, seed=5)
+    found = fit(TWO, train.X, train.y, QUICK)
+    values = bm.scores.pit(found, new.X, new.y).values
+    assert stats.kstest(values, "uniform").pvalue > 1e-3
+    assert stats.kstest(bm.scores.pit(found, new.X, 1.5 * new.y).values, "uniform").pvalue < 1e-6
+    assert float(bm.scores.crps(found, new.X, new.y).mean()) < float(bm.scores.crps(found, new.X, 1.2 * new.y).mean())
+
+
+# ------------------------------------------------------------------------- calibration on simulated truth
+
+PROBS = (0.5, 0.8, 0.9, 0.95)
+
+
+@pytest.mark.full
+def test_predictions_are_calibrated_on_simulated_truth() -> None:
+    """20 mixtures of three experts, 2000 rows each, scored on 250 more, beside the density that made them."""
+    values, gaps = [], []
+    covered: dict[float, list[np.ndarray]] = {prob: [] for prob in PROBS}
+    ours, best = 0.0, 0.0
+    for seed in range(20):
+        data = bm.datasets.true_moe(2250, seed=seed)
+        new_x, new_y = data.X[2000:], data.y[2000:]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", bm.FitWarning)  # a few hundred draws are enough here
+            engine = bm.NUTS(draws=250, seed=seed)
+            found = fit(bm.MixtureOfExperts(3), x=data.X[:2000], y=data.y[:2000], engine=engine)
+        values.append(bm.scores.pit(found, new_x, new_y).values)
+        for prob in PROBS:
+            covered[prob].append(bm.scores.coverage(found, new_x, new_y, prob).values)
+        gaps.append(data.truth.log_density(new_x, new_y) - bm.scores.log_score(found, new_x, new_y).values)
+        ours += float(bm.scores.crps(found, new_x, new_y).sum())
+        best += float(crps_of_numbers(_truth(data.truth, new_x), new_y).sum())
+    assert stats.kstest(np.concatenate(values), "uniform").pvalue > 1e-3
+    for prob in PROBS:
+        error = np.sqrt(prob * (1 - prob) / 5000)
+        assert np.mean(covered[prob]) == pytest.approx(prob, abs=2.6 * error)
+    assert np.mean(gaps) < 0.02
+    assert ours / best < 1.05
+
+
+def _truth(truth: Any, x: np.ndarray) -> Any:
+    logits = truth.gate_intercept + x @ truth.gate_slopes.T
+    mu, sigma = truth.expert_means(x), truth.expert_sigmas(x)
+    return Arrays(log_softmax(logits[None]), {"mu": mu[None], "log_sigma": np.log(sigma[None])}).mixture()
