@@ -21,6 +21,9 @@ DENSITY = types.int32(
 )
 """C type of a log density: size, point, gradient (written), value (written), data; it returns 0 where finite."""
 
+ROWS = types.int64(*[types.int64] * 6)
+"""C type of a pass over some rows: six integers, lengths and addresses among them; it returns 0."""
+
 
 @intrinsic
 def doubles_at(typingctx: Any, address: Any) -> Any:  # noqa: ARG001 - numba's signature
@@ -57,3 +60,15 @@ def call_density(typingctx: Any, address: Any, size: Any, point: Any, gradient: 
         )
 
     return types.int32(types.int64, types.uint64, vector, vector, vector, types.int64), codegen
+
+
+@intrinsic
+def call_rows(typingctx: Any, address: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any) -> Any:  # noqa: ARG001
+    """Call the function of type `ROWS` at an address."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
+        word = ir.IntType(64)
+        function = ir.FunctionType(word, [word] * 6)
+        return builder.call(builder.inttoptr(args[0], function.as_pointer()), args[1:])
+
+    return types.int64(*[types.int64] * 7), codegen
