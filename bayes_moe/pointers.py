@@ -6,10 +6,14 @@ Here are the three steps between that pointer and NumPy-like arrays.
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import cfunc, types
 from numba.extending import intrinsic
 
 DENSITY = types.int32(
@@ -72,3 +76,22 @@ def call_rows(typingctx: Any, address: Any, a: Any, b: Any, c: Any, d: Any, e: A
         return builder.call(builder.inttoptr(args[0], function.as_pointer()), args[1:])
 
     return types.int64(*[types.int64] * 7), codegen
+
+
+@cache
+def rows_address(kernel: Callable[..., int]) -> int:
+    """Return the address of a pass over rows as a C function of type `ROWS`; compiled once and kept on disk."""
+    return int(cfunc(ROWS, cache=True)(kernel).address)
+
+
+def called_at(address: int, data: int) -> Callable[[np.ndarray], tuple[int, float, np.ndarray]]:
+    """Return the log density of type `DENSITY` at an address as a function of q: its code, value and gradient."""
+    words = [ctypes.c_uint64, *[ctypes.c_void_p] * 4]
+    function = ctypes.CFUNCTYPE(ctypes.c_int32, *words)(address)  # lets go of the interpreter's lock
+
+    def called(q: np.ndarray) -> tuple[int, float, np.ndarray]:
+        point, gradient, value = np.ascontiguousarray(q, dtype=float), np.empty(len(q)), np.empty(1)
+        code = function(len(q), *(array.ctypes.data for array in (point, gradient, value)), data)
+        return int(code), float(value[0]), gradient
+
+    return called

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..families import Role
 from ..gates.normalised import softmax
-from ..log_density import Expectation, Funnel, Scene
+from ..log_density import Expectation, Funnel, Machine, Scene
 from .arranging import arranged
 from .chunks import Chunk, Group, pulled
 from .closed_terms import TermsOf, terms_of
@@ -170,8 +170,30 @@ class GeneralDensity:
 
     def compiled(self) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
         # PyTensor's functions keep their arguments in one place: every thread needs its own
-        twin = replace(self, functions=tuple(function.hurried() for function in self._terms))
-        return twin.logp_and_gradient
+        machine = self.machine()
+        functions = self._terms if machine is None else ()
+        slow = replace(self, functions=tuple(function.hurried() for function in functions)).logp_and_gradient
+        if machine is None:
+            return slow
+        from ..pointers import called_at  # numba: what `import bayes_moe` does not pay
+
+        quick, held = called_at(machine.function, machine.data), machine
+
+        def function(q: np.ndarray) -> tuple[float, np.ndarray]:
+            code, value, gradient = quick(q)
+            # where floating-point numbers end, the graphs of the densities still say what the closed forms do not
+            return (value, gradient) if code == 0 or held is None else slow(q)
+
+        return function
+
+    def machine(self) -> Machine | None:
+        return None if self.members is not None else self._machine
+
+    @cached_property
+    def _machine(self) -> Machine | None:
+        from .general_machine import make_machine  # numba, as above
+
+        return make_machine(self.parameters, self.groups, self.table, self.outcomes, self.offset)
 
     def hessian(self, q: np.ndarray) -> np.ndarray:
         inner, scores = curvature(self.chunks(q, bends=True), self.parameters, self.groups)

@@ -1,28 +1,26 @@
 """Closed forms compiled row by row: a C function per family, called with the addresses of a block of rows.
 
-The functions of `elementary` are given their compiled meaning here, so that a family's closed form runs as it is
-written. What it computes beyond value and slopes, nobody reads, and the compiler drops it.
+A family's closed form runs as it is written, in the functions of `elementary` as they are compiled. What it computes
+beyond value and slopes, nobody reads, and the compiler drops it.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numba import carray, cfunc, njit
-from numba.extending import overload
+from numba import carray, njit
 
 from ..graph import arithmetic
-from ..pointers import ROWS, doubles_at
+from ..pointers import doubles_at
 from . import elementary
 from .base import Family
 from .bernoulli import Bernoulli, bernoulli_terms
 from .beta import Beta, beta_terms
 from .binomial import Binomial, binomial_terms
 from .categorical import Categorical
+from .elementary_kernels import INLINE
 from .formulas import HALF_LOG_2PI
 from .gamma import Gamma, gamma_terms
 from .joint import Joint
@@ -38,107 +36,14 @@ from .uniform import Uniform
 from .weibull import Weibull, weibull_terms
 from .zero_inflated import ZeroInflated, inflated
 
-# Everything is inlined into one loop over the rows, which the compiler then turns into wide instructions.
-_INLINE: dict[str, Any] = {
-    "nogil": True,
-    "forceinline": True,
-    "fastmath": {"contract"},
-    "error_model": "numpy",
-}
-_ROOT_HALF = 0.7071067811865476
-_TAIL = -25.0  # below, five terms of the asymptotic series of Mills' ratio reach the last digit
+_bernoulli, _beta, _binomial = (njit(**INLINE)(f) for f in (bernoulli_terms, beta_terms, binomial_terms))
+_gamma, _log_normal, _normal = (njit(**INLINE)(f) for f in (gamma_terms, log_normal_terms, normal_terms))
+_negative_binomial, _poisson = (njit(**INLINE)(f) for f in (negative_binomial_terms, poisson_terms))
+_skew_normal, _student, _weibull = (njit(**INLINE)(f) for f in (skew_normal_terms, student_terms, weibull_terms))
+_inflated = njit(**INLINE)(inflated)
 
 
-# Each has the signature of what it stands for, down to the lack of annotations in what is compiled.
-@overload(elementary.exp, jit_options=_INLINE)
-def _exp(x):  # type: ignore[no-untyped-def]  # noqa: ARG001
-    return lambda x: arithmetic.exp(x)
-
-
-@overload(elementary.log, jit_options=_INLINE)
-def _log(x):  # type: ignore[no-untyped-def]  # noqa: ARG001
-    return lambda x: arithmetic.log(x)
-
-
-@overload(elementary.log1p, jit_options=_INLINE)
-def _log1p(x):  # type: ignore[no-untyped-def]  # noqa: ARG001
-    def log1p(x):  # type: ignore[no-untyped-def]
-        whole = 1.0 + x  # and what rounding took from it
-        lost = (x - (whole - 1.0)) / whole
-        return arithmetic.log(whole) + (lost if 0.0 < whole < np.inf else 0.0)
-
-    return log1p
-
-
-@overload(elementary.expm1, jit_options=_INLINE)
-def _expm1(x):  # type: ignore[no-untyped-def]  # noqa: ARG001
-    def expm1(x):  # type: ignore[no-untyped-def]
-        # Kahan: the error of exp(x) - 1 and that of its logarithm go together
-        whole = arithmetic.exp(x)
-        less = whole - 1.0
-        ratio = less * x / arithmetic.log(whole)
-        near = x if whole == 1.0 else ratio
-        return near if -30.0 < x < 700.0 else less
-
-    return expm1
-
-
-@overload(elementary.softplus, jit_options=_INLINE)
-def _softplus(x):  # type: ignore[no-untyped-def]  # noqa: ARG001
-    return lambda x: (x if x > 0.0 else 0.0) + elementary.log1p(arithmetic.exp(-abs(x)))
-
-
-@overload(elementary.logaddexp, jit_options=_INLINE)
-def _logaddexp(x, y):  # type: ignore[no-untyped-def]  # noqa: ARG001
-    def logaddexp(x, y):  # type: ignore[no-untyped-def]
-        apart = 0.0 if x == y else abs(x - y)  # both may be -inf
-        return (x if x > y else y) + elementary.log1p(arithmetic.exp(-apart))
-
-    return logaddexp
-
-
-@overload(elementary.expit, jit_options=_INLINE)
-def _expit(x):  # type: ignore[no-untyped-def]  # noqa: ARG001
-    return lambda x: 1.0 / (1.0 + arithmetic.exp(-x))
-
-
-@overload(elementary.log_ndtr, jit_options=_INLINE)
-def _log_ndtr(x):  # type: ignore[no-untyped-def]  # noqa: ARG001
-    def log_ndtr(x):  # type: ignore[no-untyped-def]
-        low = x if x < _TAIL else _TAIL
-        square = 1.0 / (low * low)
-        series = 1.0 - square * (1.0 - square * (3.0 - square * (15.0 - square * (105.0 - square * 945.0))))
-        tail = arithmetic.log(series / -low) - HALF_LOG_2PI - 0.5 * low * low
-        upper = math.erfc(x * _ROOT_HALF)  # twice the chance beyond x
-        below = arithmetic.log(0.5 * math.erfc(-x * _ROOT_HALF)) if x < 0.0 else elementary.log1p(-0.5 * upper)
-        return tail if x < _TAIL else below
-
-    return log_ndtr
-
-
-@overload(elementary.where, jit_options=_INLINE)
-def _where(condition, one, other):  # type: ignore[no-untyped-def]  # noqa: ARG001
-    return lambda condition, one, other: one if condition else other
-
-
-@overload(elementary.stirling, jit_options=_INLINE)
-def _stirling(x: Any) -> Any:  # noqa: ARG001
-    return elementary.stirling
-
-
-@overload(elementary.location_scale, jit_options=_INLINE)
-def _location_scale(z: Any, inverse: Any, slope: Any, bend: Any) -> Any:  # noqa: ARG001
-    return elementary.location_scale
-
-
-_bernoulli, _beta, _binomial = (njit(**_INLINE)(f) for f in (bernoulli_terms, beta_terms, binomial_terms))
-_gamma, _log_normal, _normal = (njit(**_INLINE)(f) for f in (gamma_terms, log_normal_terms, normal_terms))
-_negative_binomial, _poisson = (njit(**_INLINE)(f) for f in (negative_binomial_terms, poisson_terms))
-_skew_normal, _student, _weibull = (njit(**_INLINE)(f) for f in (skew_normal_terms, student_terms, weibull_terms))
-_inflated = njit(**_INLINE)(inflated)
-
-
-@njit(**_INLINE)
+@njit(**INLINE)
 def _views(rows, predictors, stride, columns, known, eta, value):  # type: ignore[no-untyped-def]
     """Return known columns (columns, rows), linear predictors (predictors, stride) and values (rows,)."""
     return (
@@ -154,7 +59,7 @@ def _views(rows, predictors, stride, columns, known, eta, value):  # type: ignor
 
 
 def _normal_rows(rows, predictors, stride, known, eta, value):  # type: ignore[no-untyped-def]
-    x, e, v = _views(rows, 2, stride, 1, known, eta, value)
+    x, e, v = _views(rows, predictors, stride, 1, known, eta, value)
     for b in range(rows):
         found = _normal(x[0, b], e[0, b], e[1, b])
         v[b], e[0, b], e[1, b] = found[0], found[1], found[2]
@@ -162,7 +67,7 @@ def _normal_rows(rows, predictors, stride, known, eta, value):  # type: ignore[n
 
 
 def _log_normal_rows(rows, predictors, stride, known, eta, value):  # type: ignore[no-untyped-def]
-    x, e, v = _views(rows, 2, stride, 1, known, eta, value)
+    x, e, v = _views(rows, predictors, stride, 1, known, eta, value)
     for b in range(rows):
         found = _log_normal(x[0, b], e[0, b], e[1, b])
         v[b], e[0, b], e[1, b] = found[0], found[1], found[2]
@@ -170,7 +75,7 @@ def _log_normal_rows(rows, predictors, stride, known, eta, value):  # type: igno
 
 
 def _student_rows(rows, predictors, stride, known, eta, value):  # type: ignore[no-untyped-def]
-    x, e, v = _views(rows, 3, stride, 1, known, eta, value)
+    x, e, v = _views(rows, predictors, stride, 1, known, eta, value)
     for b in range(rows):
         found = _student(x[0, b], e[0, b], e[1, b], e[2, b])
         v[b], e[0, b], e[1, b], e[2, b] = found[0], found[1], found[2], found[3]
@@ -178,7 +83,7 @@ def _student_rows(rows, predictors, stride, known, eta, value):  # type: ignore[
 
 
 def _skew_normal_rows(rows, predictors, stride, known, eta, value):  # type: ignore[no-untyped-def]
-    x, e, v = _views(rows, 3, stride, 1, known, eta, value)
+    x, e, v = _views(rows, predictors, stride, 1, known, eta, value)
     for b in range(rows):
         found = _skew_normal(x[0, b], e[0, b], e[1, b], e[2, b])
         v[b], e[0, b], e[1, b], e[2, b] = found[0], found[1], found[2], found[3]
@@ -186,7 +91,7 @@ def _skew_normal_rows(rows, predictors, stride, known, eta, value):  # type: ign
 
 
 def _gamma_rows(rows, predictors, stride, known, eta, value):  # type: ignore[no-untyped-def]
-    x, e, v = _views(rows, 2, stride, 1, known, eta, value)
+    x, e, v = _views(rows, predictors, stride, 1, known, eta, value)
     for b in range(rows):
         found = _gamma(x[0, b], e[0, b], e[1, b])
         v[b], e[0, b], e[1, b] = found[0], found[1], found[2]
@@ -194,7 +99,7 @@ def _gamma_rows(rows, predictors, stride, known, eta, value):  # type: ignore[no
 
 
 def _weibull_rows(rows, predictors, stride, known, eta, value):  # type: ignore[no-untyped-def]
-    x, e, v = _views(rows, 2, stride, 1, known, eta, value)
+    x, e, v = _views(rows, predictors, stride, 1, known, eta, value)
     for b in range(rows):
         found = _weibull(x[0, b], e[0, b], e[1, b])
         v[b], e[0, b], e[1, b] = found[0], found[1], found[2]
@@ -202,7 +107,7 @@ def _weibull_rows(rows, predictors, stride, known, eta, value):  # type: ignore[
 
 
 def _beta_rows(rows, predictors, stride, known, eta, value):  # type: ignore[no-untyped-def]
-    x, e, v = _views(rows, 2, stride, 2, known, eta, value)
+    x, e, v = _views(rows, predictors, stride, 2, known, eta, value)
     for b in range(rows):
         found = _beta(x[0, b], x[1, b], e[0, b], e[1, b])
         v[b], e[0, b], e[1, b] = found[0], found[1], found[2]
@@ -210,7 +115,7 @@ def _beta_rows(rows, predictors, stride, known, eta, value):  # type: ignore[no-
 
 
 def _poisson_rows(rows, predictors, stride, known, eta, value):  # type: ignore[no-untyped-def]
-    x, e, v = _views(rows, 1, stride, 2, known, eta, value)
+    x, e, v = _views(rows, predictors, stride, 2, known, eta, value)
     for b in range(rows):
         found = _poisson(x[0, b], x[1, b], e[0, b])
         v[b], e[0, b] = found[0], found[1]
@@ -218,7 +123,7 @@ def _poisson_rows(rows, predictors, stride, known, eta, value):  # type: ignore[
 
 
 def _negative_binomial_rows(rows, predictors, stride, known, eta, value):  # type: ignore[no-untyped-def]
-    x, e, v = _views(rows, 2, stride, 2, known, eta, value)
+    x, e, v = _views(rows, predictors, stride, 2, known, eta, value)
     for b in range(rows):
         found = _negative_binomial(x[0, b], x[1, b], e[0, b], e[1, b])
         v[b], e[0, b], e[1, b] = found[0], found[1], found[2]
@@ -226,7 +131,7 @@ def _negative_binomial_rows(rows, predictors, stride, known, eta, value):  # typ
 
 
 def _inflated_poisson_rows(rows, predictors, stride, known, eta, value):  # type: ignore[no-untyped-def]
-    x, e, v = _views(rows, 2, stride, 2, known, eta, value)
+    x, e, v = _views(rows, predictors, stride, 2, known, eta, value)
     for b in range(rows):
         base = _poisson(x[0, b], x[1, b], e[0, b])
         whole = _inflated(x[0, b], base[0], e[1, b])
@@ -235,7 +140,7 @@ def _inflated_poisson_rows(rows, predictors, stride, known, eta, value):  # type
 
 
 def _inflated_negative_binomial_rows(rows, predictors, stride, known, eta, value):  # type: ignore[no-untyped-def]
-    x, e, v = _views(rows, 3, stride, 2, known, eta, value)
+    x, e, v = _views(rows, predictors, stride, 2, known, eta, value)
     for b in range(rows):
         base = _negative_binomial(x[0, b], x[1, b], e[0, b], e[1, b])
         whole = _inflated(x[0, b], base[0], e[2, b])
@@ -244,7 +149,7 @@ def _inflated_negative_binomial_rows(rows, predictors, stride, known, eta, value
 
 
 def _bernoulli_rows(rows, predictors, stride, known, eta, value):  # type: ignore[no-untyped-def]
-    x, e, v = _views(rows, 1, stride, 1, known, eta, value)
+    x, e, v = _views(rows, predictors, stride, 1, known, eta, value)
     for b in range(rows):
         found = _bernoulli(x[0, b], e[0, b])
         v[b], e[0, b] = found[0], found[1]
@@ -252,7 +157,7 @@ def _bernoulli_rows(rows, predictors, stride, known, eta, value):  # type: ignor
 
 
 def _binomial_rows(rows, predictors, stride, known, eta, value):  # type: ignore[no-untyped-def]
-    x, e, v = _views(rows, 1, stride, 3, known, eta, value)
+    x, e, v = _views(rows, predictors, stride, 3, known, eta, value)
     for b in range(rows):
         found = _binomial(x[0, b], x[1, b], x[2, b], e[0, b])
         v[b], e[0, b] = found[0], found[1]
@@ -286,28 +191,32 @@ def _ordinal_rows(rows, predictors, stride, known, eta, value):  # type: ignore[
     """Level y lies between a cut above, c_y, and one below, c_(y - 1); cuts are a first one and gaps added to it."""
     x, e, v = _views(rows, predictors, stride, 1, known, eta, value)
     top = predictors - 1
+    above, below, gap = np.empty(rows), np.empty(rows), np.zeros(rows)
     for b in range(rows):
-        y, mu = x[0, b], e[0, b]
-        above, below, gap = e[1, b], e[1, b], 0.0
-        for j in range(1, top):
+        above[b] = below[b] = e[1, b]
+    for j in range(1, top):
+        for b in range(rows):
             size = arithmetic.exp(e[1 + j, b])
-            above += size if j <= y else 0.0
-            below += size if j < y else 0.0
-            gap = size if j == y else gap
-        up = elementary.expit(mu - above) if y < top else 0.0  # slopes in the two cuts
-        down = -elementary.expit(below - mu) if y > 0.0 else 0.0
-        v[b] = (-elementary.softplus(mu - above) if y < top else 0.0) + (
-            -elementary.softplus(below - mu) if y > 0.0 else 0.0
-        )
-        inner = 0.0 < y < top
-        v[b] += arithmetic.log(-elementary.expm1(-gap)) if inner else 0.0
-        for j in range(1, top):
-            size = arithmetic.exp(e[1 + j, b])
-            slope = (up if j <= y else 0.0) + (down if j < y else 0.0)
-            slope += 1.0 / elementary.expm1(size) if inner and j == y else 0.0
-            e[1 + j, b] = slope * size
-        e[0, b] = -up - down
-        e[1, b] = up + down
+            above[b] += size if j <= x[0, b] else 0.0
+            below[b] += size if j < x[0, b] else 0.0
+            gap[b] = size if j == x[0, b] else gap[b]
+            e[1 + j, b] = size
+    for b in range(rows):
+        mu, low, high = e[0, b], x[0, b] <= 0.0, x[0, b] >= top
+        inner = not (low or high)
+        v[b] = 0.0 if high else -elementary.softplus(mu - above[b])
+        v[b] -= 0.0 if low else elementary.softplus(below[b] - mu)
+        less = elementary.expm1(-gap[b])
+        v[b] += arithmetic.log(-less) if inner else 0.0
+        above[b] = 0.0 if high else elementary.expit(mu - above[b])  # from here on slopes in the two cuts and the gap
+        below[b] = 0.0 if low else -elementary.expit(below[b] - mu)
+        gap[b] = -(1.0 + less) / less if inner else 0.0
+        e[0, b] = -above[b] - below[b]
+        e[1, b] = above[b] + below[b]
+    for j in range(1, top):
+        for b in range(rows):
+            slope = (above[b] if j <= x[0, b] else 0.0) + (below[b] if j < x[0, b] else 0.0)
+            e[1 + j, b] *= slope + (gap[b] if j == x[0, b] else 0.0)
     return 0
 
 
@@ -349,7 +258,7 @@ def _mv_normal_rows(rows, predictors, stride, known, eta, value):  # type: ignor
 
 def _known_rows(rows, predictors, stride, known, eta, value):  # type: ignore[no-untyped-def]
     """Return log densities that are known columns themselves."""
-    x, _, v = _views(rows, 1, stride, 1, known, eta, value)
+    x, _, v = _views(rows, predictors, stride, 1, known, eta, value)
     for b in range(rows):
         v[b] = x[0, b]
     return 0
@@ -420,9 +329,3 @@ def _joint_parts(family: Joint, y: np.ndarray, given: Sequence[np.ndarray]) -> l
         out += [part._replace(first=first + part.first) for part in own]
         first, at = first + len(inner.predicted), at + len(inner.given)
     return out
-
-
-@cache
-def address_of(kernel: Callable[..., int]) -> int:
-    """Return the address of a kernel as a C function; compiled once and kept on disk."""
-    return int(cfunc(ROWS, cache=True)(kernel).address)
