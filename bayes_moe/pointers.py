@@ -9,11 +9,15 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from functools import cache
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import cfunc, types
+from numba import types
+from numba.core.caching import FunctionCache
+from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
 DENSITY = types.int32(
@@ -79,9 +83,35 @@ def call_rows(typingctx: Any, address: Any, a: Any, b: Any, c: Any, d: Any, e: A
 
 
 @cache
-def rows_address(kernel: Callable[..., int]) -> int:
-    """Return the address of a pass over rows as a C function of type `ROWS`; compiled once and kept on disk."""
-    return int(cfunc(ROWS, cache=True)(kernel).address)
+def _sources() -> str:
+    """Return a digest of all files that compiled code is made from."""
+    here, digest = Path(__file__).parent, sha256()
+    for path in sorted({*here.glob("graph/*.py"), *here.glob("families/*.py"), *here.glob("*/*kernel*.py")}):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+class _Cache(FunctionCache):
+    """Numba's cache on disk, which looks at the function's own file alone, and here at what it calls as well."""
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        return (*super()._index_key(sig, codegen), _sources())
+
+
+class _Callback(CFunc):
+    """What `numba.cfunc` makes, with that cache."""
+
+    def enable_caching(self) -> None:
+        self._cache = _Cache(self.__wrapped__)
+
+
+@cache
+def address_of(function: Callable[..., int], signature: Any = ROWS) -> int:
+    """Return the address of a function as a C function; compiled once and kept on disk."""
+    compiled: Any = _Callback(function, (signature.args, signature.return_type), locals={}, options={})
+    compiled.enable_caching()
+    compiled.compile()
+    return int(compiled.address)
 
 
 def called_at(address: int, data: int) -> Callable[[np.ndarray], tuple[int, float, np.ndarray]]:

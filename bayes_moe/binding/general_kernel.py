@@ -7,14 +7,13 @@ compiled once, whatever it is mixed with, and all of it is found in the disk cac
 
 from __future__ import annotations
 
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import carray, cfunc, njit
+from numba import carray, njit
 
 from ..graph.arithmetic import exp, log
-from ..pointers import DENSITY, call_rows, doubles_at, integers_at
+from ..pointers import call_rows, doubles_at, integers_at
 
 _FLAGS = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
 
@@ -97,6 +96,7 @@ class Arrays(NamedTuple):
     added: np.ndarray
     parts: np.ndarray
     constant: np.ndarray
+
 
 @njit(**_FLAGS)
 def _spectrum(q, places, numbers):  # type: ignore[no-untyped-def]
@@ -265,7 +265,7 @@ def _pass(full, table, weights, added, parts, gate, first, scores):  # type: ign
     return total
 
 
-def _called(size, point, gradient, value, data):  # type: ignore[no-untyped-def]
+def log_posterior(size, point, gradient, value, data):  # type: ignore[no-untyped-def]
     """Return the log posterior and its gradient at a point; ``data`` holds `Sizes` and the addresses of `Arrays`."""
     at = carray(data, (42,))
     q, out = carray(point, (size,)), carray(gradient, (size,))
@@ -327,9 +327,3 @@ def _called(size, point, gradient, value, data):  # type: ignore[no-untyped-def]
     for i in range(size):
         finite = finite and np.isfinite(out[i])
     return 0 if finite else 1
-
-
-@cache
-def posterior_callback() -> int:
-    """Return the address of the log posterior as a C function; compiled once and kept on disk."""
-    return int(cfunc(DENSITY, cache=True)(_called).address)

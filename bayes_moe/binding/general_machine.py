@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import lgamma
 
@@ -14,13 +14,15 @@ from ..gates.kernels import GateKernel, kernel_of
 from ..gates.scaled import BoundScaled
 from ..gates.stick_breaking import BoundSticks
 from ..log_density import Machine
-from ..pointers import rows_address
+from ..pointers import DENSITY, address_of, called_at
 from ..predictors.hsgp import Kernel, SpectralWeights
 from .chunks import Group
-from .general_kernel import Arrays, Sizes, posterior_callback
+from .general_kernel import Arrays, Sizes, log_posterior
 from .outcomes import Outcomes
 from .parameters import Parameters
 from .rows import BLOCK_ROWS
+
+type Function = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 _HALF_LOG_2PI = 0.9189385332046727
 _NOWHERE = -1
@@ -47,20 +49,26 @@ def make_machine(
         return None
     blocked = _Blocks.of(len(table))
     part_table, known = _part_table(parameters, groups, found, blocked)
-    arrays = Arrays(
-        *_links(parameters),
-        *processes,
-        *_powers(parameters),
-        *_gate_map(parameters),
-        kernel.shape,
-        *_priors(parameters),
-        blocked(table),
-        blocked.weights(outcomes.weights),
-        np.zeros((0, 0, 0)) if outcomes.offsets is None else blocked(outcomes.offsets),
-        part_table,
-        np.array([offset + _normaliser(parameters)]),
-    )
-    return _machine(parameters, kernel, arrays, known)
+    coefficients = (*_links(parameters), *processes, *_powers(parameters), *_gate_map(parameters), kernel.shape)
+    added = np.zeros((0, 0, 0)) if outcomes.offsets is None else blocked(outcomes.offsets)
+    rows = (blocked(table), blocked.weights(outcomes.weights), added, part_table)
+    arrays = (*coefficients, *_priors(parameters), *rows, np.array([offset + _normaliser(parameters)]))
+    return _machine(parameters, kernel, Arrays._make(arrays), known)
+
+
+def quick_function(machine: Machine, slow: Function) -> Function:
+    """Return a machine as ``f(q) -> (log posterior, gradient)`` that calls ``slow`` where it gives no numbers.
+
+    Where floating-point numbers end, the graphs of the densities still say what closed forms do not.
+    """
+    called = called_at(machine.function, machine.data)
+
+    def function(q: np.ndarray, held: Machine = machine) -> tuple[float, np.ndarray]:
+        del held  # what the addresses lead to lives as long as the function
+        code, value, gradient = called(q)
+        return (value, gradient) if code == 0 else slow(q)
+
+    return function
 
 
 def _machine(parameters: Parameters, kernel: GateKernel, arrays: Arrays, known: Sequence[np.ndarray]) -> Machine:
@@ -82,10 +90,10 @@ def _machine(parameters: Parameters, kernel: GateKernel, arrays: Arrays, known: 
         sloped=len(exact.sloped),
         added=len(exact.added),
         gate_scale=scale,
-        gate_kernel=rows_address(kernel.kernel),
+        gate_kernel=address_of(kernel.kernel),
     )
     data = np.array([*sizes, *(a.ctypes.data for a in exact)], dtype=np.int64)
-    return Machine(posterior_callback(), data.ctypes.data, (data, exact, tuple(known)))
+    return Machine(address_of(log_posterior, DENSITY), data.ctypes.data, (data, exact, tuple(known)))
 
 
 # -- from q to coefficients ----------------------------------------------------------------------------------------
@@ -120,7 +128,7 @@ def _powers(parameters: Parameters) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _diagonal(gate: BoundGaussian) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows and columns of the coefficients that are inverse conditional standard deviations, expert by expert."""
+    """Return rows and columns of the coefficients that are inverse standard deviations, expert by expert."""
     rows = 2 * gate.experts + np.arange(gate.experts * gate.width)
     return rows, 1 + np.tile(np.arange(gate.width), gate.experts)
 
@@ -223,8 +231,8 @@ def _part_table(
         for part in own:
             known = blocked(part.known.T)
             held.append(known)
-            address = rows_address(part.kernel)
+            address = address_of(part.kernel)
             for expert in group.experts.tolist():
                 first = parameters.gate_rows + part.first * parameters.experts + expert
-                rows.append((address, expert, first, part.count, known.ctypes.data, known.shape[1]))
+                rows.append((address, expert, first, part.predictors, known.ctypes.data, known.shape[1]))
     return np.array(rows, dtype=np.int64).reshape(-1, 6), held

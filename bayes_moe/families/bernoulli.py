@@ -80,7 +80,7 @@ class Bernoulli(Family):
         return np.stack([expit(-logit), expit(logit)], axis=-1)
 
     def mean(self, **predicted: np.ndarray) -> np.ndarray:
-        return expit(predicted["logit_p"])
+        return np.asarray(expit(predicted["logit_p"]))
 
     def variance(self, **predicted: np.ndarray) -> np.ndarray:
         return np.asarray(expit(predicted["logit_p"]) * expit(-predicted["logit_p"]))
@@ -91,7 +91,7 @@ class Bernoulli(Family):
 
     def draw(self, rng: np.random.Generator, **predicted: np.ndarray) -> np.ndarray:
         logit = predicted["logit_p"]
-        return (rng.random(np.shape(logit)) < expit(logit)).astype(float)
+        return np.asarray(rng.random(np.shape(logit)) < expit(logit), dtype=float)
 
 
 def bernoulli_terms(y: Any, logit: Any) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 
 from .formulas import HALF_LOG_2PI
 
+_TAIL = -25.0  # below, five terms of the asymptotic series of Mills' ratio reach the last digit
 _FROM = 10.0  # where six terms of Stirling's series reach the last digit
 
 
@@ -51,7 +52,7 @@ def expit(x: Any) -> Any:
 
 
 def log_ndtr(x: Any) -> Any:
-    """Return the log of the standard normal distribution function."""
+    """Return the log of the standard normal distribution function, from -25 where compiled."""
     from scipy import special  # a third of a second that `import bayes_moe` does not pay
 
     return special.log_ndtr(x)
@@ -60,6 +61,39 @@ def log_ndtr(x: Any) -> Any:
 def where(condition: Any, one: Any, other: Any) -> Any:
     """Return ``one`` where the condition holds, else ``other``; both are computed."""
     return np.where(condition, one, other)
+
+
+class Share(NamedTuple):
+    """The log of the standard normal distribution function with two derivatives."""
+
+    value: Any
+    slope: Any
+    bend: Any
+
+
+def log_share(x: Any) -> Share:
+    """Return log Phi(x) and its derivatives at any x.
+
+    Below -25 by the asymptotic series of Mills' ratio (Abramowitz and Stegun (1964), 26.2.12), whose rest beside 1
+    gives the second derivative without cancellation.
+
+    Examples
+    --------
+    >>> log_share(np.array([-1e9, 0.0])).bend
+    array([-1.    , -0.6366])
+    """
+    low, high = where(x < _TAIL, x, _TAIL), where(x < _TAIL, _TAIL, x)
+    square = 1.0 / (low * low)
+    rest = square * (1.0 - square * (3.0 - square * (15.0 - square * (105.0 - square * 945.0))))
+    series = 1.0 - rest
+    far = log(series / -low) - HALF_LOG_2PI - 0.5 * low * low
+    near = log_ndtr(high)
+    slope = exp(-HALF_LOG_2PI - 0.5 * high * high - near)
+    return Share(
+        where(x < _TAIL, far, near),
+        where(x < _TAIL, -low / series, slope),
+        where(x < _TAIL, -low * low * rest / (series * series), -slope * (high + slope)),
+    )
 
 
 class Stirling(NamedTuple):

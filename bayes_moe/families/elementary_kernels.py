@@ -6,11 +6,10 @@ import math
 from typing import Any
 
 import numpy as np
-from numba.extending import overload
+from numba.extending import overload, register_jitable
 
 from ..graph import arithmetic
 from . import elementary
-from .formulas import HALF_LOG_2PI
 
 # Everything is inlined into one loop over the rows, which the compiler then turns into wide instructions.
 INLINE: dict[str, Any] = {
@@ -20,7 +19,6 @@ INLINE: dict[str, Any] = {
     "error_model": "numpy",
 }
 _ROOT_HALF = 0.7071067811865476
-_TAIL = -25.0  # below, five terms of the asymptotic series of Mills' ratio reach the last digit
 
 
 # Each has the signature of what it stands for, down to the lack of annotations in what is compiled.
@@ -79,13 +77,8 @@ def _expit(x):  # type: ignore[no-untyped-def]  # noqa: ARG001
 @overload(elementary.log_ndtr, jit_options=INLINE)
 def _log_ndtr(x):  # type: ignore[no-untyped-def]  # noqa: ARG001
     def log_ndtr(x):  # type: ignore[no-untyped-def]
-        low = x if x < _TAIL else _TAIL
-        square = 1.0 / (low * low)
-        series = 1.0 - square * (1.0 - square * (3.0 - square * (15.0 - square * (105.0 - square * 945.0))))
-        tail = arithmetic.log(series / -low) - HALF_LOG_2PI - 0.5 * low * low
-        upper = math.erfc(x * _ROOT_HALF)  # twice the chance beyond x
-        below = arithmetic.log(0.5 * math.erfc(-x * _ROOT_HALF)) if x < 0.0 else elementary.log1p(-0.5 * upper)
-        return tail if x < _TAIL else below
+        beyond = 0.5 * math.erfc(abs(x) * _ROOT_HALF)
+        return arithmetic.log(beyond) if x < 0.0 else elementary.log1p(-beyond)
 
     return log_ndtr
 
@@ -95,11 +88,5 @@ def _where(condition, one, other):  # type: ignore[no-untyped-def]  # noqa: ARG0
     return lambda condition, one, other: one if condition else other
 
 
-@overload(elementary.stirling, jit_options=INLINE)
-def _stirling(x: Any) -> Any:  # noqa: ARG001
-    return elementary.stirling
-
-
-@overload(elementary.location_scale, jit_options=INLINE)
-def _location_scale(z: Any, inverse: Any, slope: Any, bend: Any) -> Any:  # noqa: ARG001
-    return elementary.location_scale
+for _text in (elementary.stirling, elementary.log_share, elementary.location_scale):
+    register_jitable(**INLINE)(_text)

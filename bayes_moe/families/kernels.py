@@ -220,39 +220,44 @@ def _ordinal_rows(rows, predictors, stride, known, eta, value):  # type: ignore[
     return 0
 
 
-def _mv_normal_rows(rows, predictors, stride, known, eta, value):  # type: ignore[no-untyped-def]
-    """Residuals u = (y - mu) / scale are solved for z = u - L z, L strictly lower triangular; then all goes back."""
-    outputs = 1
-    while 2 * outputs + outputs * (outputs - 1) // 2 < predictors and 2 * outputs < predictors:
-        outputs += 1
-    full = predictors > 2 * outputs
-    x, e, v = _views(rows, predictors, stride, outputs, known, eta, value)
-    solved, pulled = np.empty((outputs, rows)), np.empty((outputs, rows))
+@njit(**INLINE)
+def _solve(x, e, outputs, full, solved, v):  # type: ignore[no-untyped-def]
+    """Solve z = u - L z for the residuals u = (y - mu) / scale, L strictly lower triangular, and add up the density."""
+    rows = v.shape[0]
     for b in range(rows):
         v[b] = -outputs * HALF_LOG_2PI
     for i in range(outputs):
         for b in range(rows):
-            z = (x[i, b] - e[i, b]) * arithmetic.exp(-e[outputs + i, b])
-            if full:
-                for j in range(i):
-                    z -= e[2 * outputs + i * (i - 1) // 2 + j, b] * solved[j, b]
-            solved[i, b] = z
-            v[b] -= e[outputs + i, b] + 0.5 * z * z
+            solved[i, b] = (x[i, b] - e[i, b]) * arithmetic.exp(-e[outputs + i, b])
+        for j in range(i if full else 0):
+            for b in range(rows):
+                solved[i, b] -= e[2 * outputs + i * (i - 1) // 2 + j, b] * solved[j, b]
+        for b in range(rows):
+            v[b] -= e[outputs + i, b] + 0.5 * solved[i, b] * solved[i, b]
+
+
+def _mv_normal_rows(rows, predictors, stride, known, eta, value):  # type: ignore[no-untyped-def]
+    outputs = 1
+    while 2 * outputs < predictors and 2 * outputs + outputs * (outputs - 1) // 2 < predictors:
+        outputs += 1
+    full = predictors > 2 * outputs
+    x, e, v = _views(rows, predictors, stride, outputs, known, eta, value)
+    solved, pulled = np.empty((outputs, rows)), np.empty((outputs, rows))
+    _solve(x, e, outputs, full, solved, v)
     for i in range(outputs - 1, -1, -1):
         for b in range(rows):
-            slope = -solved[i, b]
-            if full:
-                for k in range(i + 1, outputs):
-                    slope -= pulled[k, b] * e[2 * outputs + k * (k - 1) // 2 + i, b]
-            pulled[i, b] = slope
+            pulled[i, b] = -solved[i, b]
+        for k in range(i + 1, outputs if full else 0):
+            for b in range(rows):
+                pulled[i, b] -= pulled[k, b] * e[2 * outputs + k * (k - 1) // 2 + i, b]
+    for i in range(outputs):
+        for b in range(rows):
             inverse = arithmetic.exp(-e[outputs + i, b])
-            e[outputs + i, b] = -1.0 - slope * (x[i, b] - e[i, b]) * inverse
-            e[i, b] = -slope * inverse
-    if full:
-        for i in range(outputs):
-            for j in range(i):
-                for b in range(rows):
-                    e[2 * outputs + i * (i - 1) // 2 + j, b] = -pulled[i, b] * solved[j, b]
+            e[outputs + i, b] = -1.0 - pulled[i, b] * (x[i, b] - e[i, b]) * inverse
+            e[i, b] = -pulled[i, b] * inverse
+        for j in range(i if full else 0):
+            for b in range(rows):
+                e[2 * outputs + i * (i - 1) // 2 + j, b] = -pulled[i, b] * solved[j, b]
     return 0
 
 
@@ -293,14 +298,14 @@ class Part(NamedTuple):
         The pass over rows, to be compiled.
     known
         (columns, n) what it knows of every row.
-    first, count
+    first, predictors
         Which of the family's linear predictors it takes.
     """
 
     kernel: Callable[..., int]
     known: np.ndarray
     first: int
-    count: int
+    predictors: int
 
 
 def parts_of(family: Family, y: np.ndarray, given: Sequence[np.ndarray]) -> list[Part] | None:

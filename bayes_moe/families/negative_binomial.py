@@ -13,7 +13,7 @@ from .base import Closure, Family, Known, Parameter, Role, Support, default_prio
 from .checks import check_column, refuse_not_counts
 from .closed import ClosedTerms
 from .draws import common_shape, log_gamma_draw, poisson_draw
-from .elementary import exp, expit, log1p, stirling
+from .elementary import exp, expit, log, log1p, stirling, where
 from .formulas import Functions, graphs, is_count, log_rising, on_arrays
 from .poisson import log_mean, poisson_cdf
 
@@ -126,7 +126,9 @@ def negative_binomial_terms(y: Any, log_factorial: Any, log_mu: Any, log_dispers
     mu, size = exp(log_mu), exp(-log_dispersion)
     total, seen = mu + size, y + size
     share = (y - mu) / total
-    grown, after, before = log1p(share), stirling(seen), stirling(size)
+    # the log of seen / total, of either the small difference from 1 or the small quotient
+    grown = where(share < -0.5, log(seen / total), log1p(share))
+    after, before = stirling(seen), stirling(size)
     value = seen * grown - y - after.value + before.value - log_factorial + y * log_mu
     by_size = grown - share - after.slope + before.slope
     twice = share**2 / seen - after.bend + before.bend

@@ -13,7 +13,7 @@ from ..predictors import Constant
 from .base import Closure, Family, Parameter, Role, Support, default_priors
 from .closed import ClosedTerms
 from .draws import common_shape
-from .elementary import exp, location_scale, log_ndtr
+from .elementary import exp, location_scale, log_share
 from .formulas import HALF_LOG_2PI, Functions, graphs, log_phi, on_arrays
 from .normal import MU, SIGMA
 
@@ -95,14 +95,13 @@ def skew_normal_terms(y: Any, mu: Any, log_sigma: Any, skew: Any) -> Any:
     inverse = exp(-log_sigma)
     z = (y - mu) * inverse
     u = skew * z
-    log_share = log_ndtr(u)
-    mills = exp(-HALF_LOG_2PI - 0.5 * u * u - log_share)
-    turn = -mills * (u + mills)  # derivative of mills in u
-    value = _LOG_2 - HALF_LOG_2PI - log_sigma - 0.5 * z * z + log_share
-    both = location_scale(z, inverse, skew * mills - z, skew**2 * turn - 1.0)
+    share = log_share(u)
+    value = _LOG_2 - HALF_LOG_2PI - log_sigma - 0.5 * z * z + share.value
+    both = location_scale(z, inverse, skew * share.slope - z, skew**2 * share.bend - 1.0)
     d_mu, d_sigma, mu_mu, mu_sigma, sigma_sigma = both
-    mixed = mills + u * turn
-    return value, d_mu, d_sigma, z * mills, mu_mu, mu_sigma, -inverse * mixed, sigma_sigma, -z * mixed, z * z * turn
+    mixed = share.slope + u * share.bend
+    rest = (-inverse * mixed, sigma_sigma, -z * mixed, z * z * share.bend)
+    return (value, d_mu, d_sigma, z * share.slope, mu_mu, mu_sigma, *rest)
 
 
 def _log_density(f: Functions, y: Any, mu: Any, log_sigma: Any, skew: Any) -> Any:

@@ -96,7 +96,8 @@ def student_terms(y: Any, mu: Any, log_sigma: Any, log_excess: Any) -> Any:
     z = (y - mu) * inverse
     square = z * z
     total = nu + square
-    log_tail, log_step = log1p(square / nu), log1p(1.0 / nu)
+    # not a number where the square is none, so that the graph says how far out that is
+    log_tail, log_step = log1p(square / nu) + 0.0 * square, log1p(1.0 / nu)
     half, more = stirling(0.5 * nu), stirling(0.5 * nu + 0.5)
     # log Gamma((nu + 1)/2) - log Gamma(nu/2) - log(nu/2)/2, Stirling's leading terms written without cancelling
     lead = 0.5 * ((nu + 1.0) * log_step - 1.0)

@@ -32,6 +32,8 @@ class EqualGate(Gate):
 
 @dataclass(frozen=True)
 class BoundEqual(BoundGate):
+    """Equal weights."""
+
     experts: int
 
     @property

@@ -52,25 +52,70 @@ def _normalise(eta, first, last, total):  # type: ignore[no-untyped-def]
         total[b] = top[b] + log(total[b])
 
 
+@njit(**_LOOPS)
+def _softmax_back(e, w):  # type: ignore[no-untyped-def]
+    total = np.zeros(w.shape[1])
+    for k in range(w.shape[0]):
+        for b in range(w.shape[1]):
+            total[b] += w[k, b]
+    for k in range(w.shape[0]):
+        for b in range(w.shape[1]):
+            e[k, b] = w[k, b] - total[b] * e[k, b]
+
+
 def _softmax_rows(back, rows, experts, eta, weights, shape):  # type: ignore[no-untyped-def]  # noqa: ARG001
     e, w = carray(doubles_at(eta), (experts, rows)), carray(doubles_at(weights), (experts, rows))
-    total = np.zeros(rows)
-    if back == 0:
-        for k in range(experts):
-            for b in range(rows):
-                w[k, b] = e[k, b]
-        _normalise(e, 0, experts, total)
-        for k in range(experts):
-            for b in range(rows):
-                w[k, b] -= total[b]
+    if back != 0:
+        _softmax_back(e, w)
         return 0
+    total = np.zeros(rows)
     for k in range(experts):
         for b in range(rows):
-            total[b] += w[k, b]
+            w[k, b] = e[k, b]
+    _normalise(e, 0, experts, total)
     for k in range(experts):
         for b in range(rows):
-            e[k, b] = w[k, b] - total[b] * e[k, b]
+            w[k, b] -= total[b]
     return 0
+
+
+@njit(**_LOOPS)
+def _tree_there(e, w, sizes, reach):  # type: ignore[no-untyped-def]
+    total = np.zeros(w.shape[1])
+    for k in range(w.shape[0]):
+        for b in range(w.shape[1]):
+            w[k, b] = 0.0
+    at = 0
+    for i in range(sizes.shape[0]):
+        stop = at + sizes[i]
+        for j in range(at, stop):
+            for k in range(reach[j, 0], reach[j, 1]):
+                for b in range(w.shape[1]):
+                    w[k, b] += e[j, b]
+        _normalise(e, at, stop, total)
+        for k in range(reach[at, 0], reach[stop - 1, 1]):
+            for b in range(w.shape[1]):
+                w[k, b] -= total[b]
+        at = stop
+
+
+@njit(**_LOOPS)
+def _tree_back(e, w, sizes, reach):  # type: ignore[no-untyped-def]
+    total, at = np.zeros(w.shape[1]), 0
+    for i in range(sizes.shape[0]):
+        stop = at + sizes[i]
+        for b in range(w.shape[1]):
+            total[b] = 0.0
+        for k in range(reach[at, 0], reach[stop - 1, 1]):
+            for b in range(w.shape[1]):
+                total[b] += w[k, b]
+        for j in range(at, stop):
+            for b in range(w.shape[1]):
+                e[j, b] *= -total[b]
+            for k in range(reach[j, 0], reach[j, 1]):
+                for b in range(w.shape[1]):
+                    e[j, b] += w[k, b]
+        at = stop
 
 
 def _tree_rows(back, rows, experts, eta, weights, shape):  # type: ignore[no-untyped-def]
@@ -82,35 +127,10 @@ def _tree_rows(back, rows, experts, eta, weights, shape):  # type: ignore[no-unt
         branches += sizes[i]
     reach = carray(integers_at(shape + 8 + 8 * nodes), (branches, 2))
     e, w = carray(doubles_at(eta), (branches, rows)), carray(doubles_at(weights), (experts, rows))
-    total, at = np.zeros(rows), 0
     if back == 0:
-        for k in range(experts):
-            for b in range(rows):
-                w[k, b] = 0.0
-    for i in range(nodes):
-        stop = at + sizes[i]
-        if back == 0:
-            for j in range(at, stop):
-                for k in range(reach[j, 0], reach[j, 1]):
-                    for b in range(rows):
-                        w[k, b] += e[j, b]
-            _normalise(e, at, stop, total)
-            for k in range(reach[at, 0], reach[stop - 1, 1]):
-                for b in range(rows):
-                    w[k, b] -= total[b]
-        else:
-            for b in range(rows):
-                total[b] = 0.0
-            for k in range(reach[at, 0], reach[stop - 1, 1]):
-                for b in range(rows):
-                    total[b] += w[k, b]
-            for j in range(at, stop):
-                for b in range(rows):
-                    e[j, b] *= -total[b]
-                for k in range(reach[j, 0], reach[j, 1]):
-                    for b in range(rows):
-                        e[j, b] += w[k, b]
-        at = stop
+        _tree_there(e, w, sizes, reach)
+    else:
+        _tree_back(e, w, sizes, reach)
     return 0
 
 
@@ -138,34 +158,43 @@ def _stick_rows(back, rows, experts, eta, weights, shape):  # type: ignore[no-un
     return 0
 
 
+@njit(**_LOOPS)
+def _gaussian_there(e, w, width):  # type: ignore[no-untyped-def]
+    experts, rows = w.shape
+    total = np.zeros(rows)
+    for k in range(experts):
+        for b in range(rows):
+            w[k, b] = e[k, b] + e[experts + k, b] - width * _HALF_LOG_2PI
+        for j in range(2 * experts + k * width, 2 * experts + (k + 1) * width):
+            for b in range(rows):
+                w[k, b] -= 0.5 * e[j, b] * e[j, b]
+    _normalise(e, 0, experts, total)
+    for k in range(experts):
+        for b in range(rows):
+            w[k, b] -= total[b]
+
+
+@njit(**_LOOPS)
+def _gaussian_back(e, w, width):  # type: ignore[no-untyped-def]
+    experts, rows = w.shape
+    _softmax_back(e, w)
+    for k in range(experts):
+        for b in range(rows):
+            e[experts + k, b] = w[k, b]
+        for j in range(2 * experts + k * width, 2 * experts + (k + 1) * width):
+            for b in range(rows):
+                e[j, b] *= -w[k, b]
+
+
 def _gaussian_rows(back, rows, experts, eta, weights, shape):  # type: ignore[no-untyped-def]
     """``shape`` holds the number of columns."""
     width = carray(integers_at(shape), (1,))[0]
     e = carray(doubles_at(eta), (experts * (2 + width), rows))
     w = carray(doubles_at(weights), (experts, rows))
-    total = np.zeros(rows)
     if back == 0:
-        for k in range(experts):
-            for b in range(rows):
-                w[k, b] = e[k, b] + e[experts + k, b] - width * _HALF_LOG_2PI
-            for j in range(2 * experts + k * width, 2 * experts + (k + 1) * width):
-                for b in range(rows):
-                    w[k, b] -= 0.5 * e[j, b] * e[j, b]
-        _normalise(e, 0, experts, total)
-        for k in range(experts):
-            for b in range(rows):
-                w[k, b] -= total[b]
-        return 0
-    for k in range(experts):
-        for b in range(rows):
-            total[b] += w[k, b]
-    for k in range(experts):
-        for b in range(rows):
-            e[k, b] = w[k, b] - total[b] * e[k, b]
-            e[experts + k, b] = w[k, b]
-        for j in range(2 * experts + k * width, 2 * experts + (k + 1) * width):
-            for b in range(rows):
-                e[j, b] *= -w[k, b]
+        _gaussian_there(e, w, width)
+    else:
+        _gaussian_back(e, w, width)
     return 0
 
 

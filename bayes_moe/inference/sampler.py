@@ -145,14 +145,14 @@ def _model(chart: Chart, density: LogDensity, seed: int) -> tuple[Any, Callable[
 def _native_model(chart: Chart, inner: Machine, starts: _Starts) -> tuple[Any, Callable[[], None]]:
     from nutpie.compile_pymc import CompiledPyMCModel
 
-    from .chart_kernel import chart_machine, copy_callback
+    from .chart_kernel import chart_machine, copy_address
 
     size = chart.size
     machine, flag = chart_machine(chart, inner)
     model = CompiledPyMCModel(
         dims={},
         compiled_logp_func=SimpleNamespace(address=machine.function),
-        compiled_expand_func=SimpleNamespace(address=copy_callback()),
+        compiled_expand_func=SimpleNamespace(address=copy_address()),
         initial_point_func=starts,
         shared_data={},
         shared_var_keys={},
