@@ -170,8 +170,7 @@ class GeneralDensity:
 
     def compiled(self) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
         machine = self.machine()
-        if machine is None:
-            # PyTensor's functions keep their arguments in one place: every thread needs its own
+        if machine is None:  # PyTensor's functions keep their arguments in one place: every thread needs its own
             return replace(self, functions=tuple(one.hurried() for one in self._terms)).logp_and_gradient
         from .general_machine import quick_function  # numba: what `import bayes_moe` does not pay
 
