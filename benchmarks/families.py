@@ -58,7 +58,7 @@ def main() -> None:
         slow.__dict__["_machine"] = None
         mode = bm.EM(seed=1).run(fast).mode
         functions = {"compiled": fast.compiled(), "NumPy": slow.compiled()}
-        micro = in_turn({key: lambda f=f: f(mode) for key, f in functions.items()}, rounds=7, inner=50)
+        micro = in_turn({key: lambda f=f, q=mode: f(q) for key, f in functions.items()}, rounds=7, inner=50)
         seconds: dict[str, list[float]] = {"compiled": [], "NumPy": []}
         for key, density in (("compiled", fast), ("compiled", fast), ("NumPy", slow), ("compiled", fast)):
             begin = time.perf_counter()

@@ -183,9 +183,7 @@ class GeneralDensity:
     def _machine(self) -> Machine | None:
         from .general_machine import make_machine  # numba, as above
 
-        if self.members is not None:
-            return None
-        return make_machine(self.parameters, self.groups, self.table, self.outcomes, self.offset)
+        return make_machine(self.parameters, self.groups, self.table, self.outcomes, self.members, self.offset)
 
     def hessian(self, q: np.ndarray) -> np.ndarray:
         inner, scores = curvature(self.chunks(q, bends=True), self.parameters, self.groups)

@@ -35,6 +35,7 @@ class Sizes(NamedTuple):
     parts: int
     sloped: int
     added: int
+    grouped: int
     gate_scale: int
     gate_kernel: int
 
@@ -61,8 +62,11 @@ class Arrays(NamedTuple):
         What the gate's compiled log weights read.
     prior_loc, prior_scale, sloped, alpha, beta
         Normal priors, their scale inf where the prior is inverse-gamma: those positions, shapes and scales.
-    table, weights, added
-        (blocks, P, rows), (blocks, rows) and, where something is added to linear predictors, (blocks, R, rows).
+    table, weights, counts, heads
+        (blocks, P, rows), (blocks, rows), how often a label counts at the row that stands for it: as often as its row,
+        or once per group at the group's first row; and where this is in its block, (blocks, 0) without groups.
+    added
+        (blocks, R, rows) where something is added to linear predictors, else (0, R, rows).
     parts
         (parts, 6): compiled function, expert, first row of eta, number of linear predictors, address of the known
         columns (blocks, columns, rows) and their number.
@@ -93,6 +97,8 @@ class Arrays(NamedTuple):
     beta: np.ndarray
     table: np.ndarray
     weights: np.ndarray
+    counts: np.ndarray
+    heads: np.ndarray
     added: np.ndarray
     parts: np.ndarray
     constant: np.ndarray
@@ -223,12 +229,33 @@ def _mix(joint, weights, value, top):  # type: ignore[no-untyped-def]
         value[b] = weights[b] / value[b] if value[b] != 0.0 else 0.0  # no expert can explain such a row
     for k in range(experts):
         for b in range(rows):
-            joint[k, b] *= value[b]
+            joint[k, b] = joint[k, b] * value[b] if weights[b] != 0.0 else 0.0
     return total
 
 
 @njit(**_FLAGS)
-def _pass(full, table, weights, added, parts, gate, first, scores):  # type: ignore[no-untyped-def]
+def _add(value, weights, heads, out):  # type: ignore[no-untyped-def]
+    """Add the log density of one expert to its log weights: row by row, or all of a group's rows to the first."""
+    if heads.shape[0] == 0:
+        for b in range(value.shape[0]):
+            out[b] += value[b]
+    else:
+        for b in range(value.shape[0]):
+            out[heads[b]] += weights[b] * value[b] if weights[b] != 0.0 else 0.0
+
+
+@njit(**_FLAGS)
+def _spread(joint, weights, heads, top):  # type: ignore[no-untyped-def]
+    """Turn mass that stands at the first row of every group into that of every row."""
+    for k in range(joint.shape[0]):
+        for b in range(weights.shape[0]):
+            top[b] = joint[k, heads[b]] * weights[b]
+        for b in range(weights.shape[0]):
+            joint[k, b] = top[b]
+
+
+@njit(**_FLAGS)
+def _pass(full, table, weights, counts, heads, added, parts, gate, first, scores):  # type: ignore[no-untyped-def]
     """Return the weighted log density of all rows and fill its gradient in the coefficients.
 
     ``gate`` holds the address of the gate's function and of its shape, ``first`` the number of its linear predictors.
@@ -249,10 +276,11 @@ def _pass(full, table, weights, added, parts, gate, first, scores):  # type: ign
         for n in range(parts.shape[0]):
             known, start = parts[n, 4] + 8 * i * parts[n, 5] * rows, eta_at + 8 * parts[n, 2] * rows
             call_rows(parts[n, 0], rows, parts[n, 3], experts * rows, known, start, value_at)
-            for b in range(rows):
-                joint[parts[n, 1], b] += value[b]
-        total += _mix(joint, weights[i], value, top)
+            _add(value, weights[i], heads[i], joint[parts[n, 1]])
+        total += _mix(joint, counts[i], value, top)
         call_rows(gate[0], 1, rows, experts, eta_at, joint_at, gate[1])
+        if heads.shape[1] > 0:
+            _spread(joint, weights[i], heads[i], top)
         for r in range(first, predictors):
             k = (r - first) % experts
             for b in range(rows):
@@ -267,20 +295,20 @@ def _pass(full, table, weights, added, parts, gate, first, scores):  # type: ign
 
 def log_posterior(size, point, gradient, value, data):  # type: ignore[no-untyped-def]
     """Return the log posterior and its gradient at a point; ``data`` holds `Sizes` and the addresses of `Arrays`."""
-    at = carray(data, (42,))
+    at = carray(data, (45,))
     q, out = carray(point, (size,)), carray(gradient, (size,))
     links, scaled, powers, rank, columns = at[0], at[1], at[2], at[3], at[4]
     predictors, width, blocks, rows = at[5], at[6], at[7], at[8]
-    experts, first, parts, sloped, added, gate_scale = at[9], at[10], at[11], at[12], at[13], at[14]
-    targets, sources = carray(integers_at(at[16]), (links,)), carray(integers_at(at[17]), (links,))
-    constant = carray(doubles_at(at[18]), (links,))
-    scaled_places, scaled_numbers = carray(integers_at(at[19]), (scaled, 7)), carray(doubles_at(at[20]), (scaled, 6))
-    squares = carray(doubles_at(at[21]), (1,))
-    power_targets, power_sources = carray(integers_at(at[22]), (powers,)), carray(integers_at(at[23]), (powers,))
-    power_rates = carray(doubles_at(at[24]), (powers,))
-    basis, places = carray(doubles_at(at[25]), (first, rank)), carray(integers_at(at[26]), (columns, rank))
-    positions, units = carray(integers_at(at[27]), (columns,)), carray(doubles_at(at[28]), (columns,))
-    numbers, centre = carray(doubles_at(at[29]), (3,)), carray(doubles_at(at[30]), (first,))
+    experts, first, parts, sloped, added, grouped, gate_scale = at[9], at[10], at[11], at[12], at[13], at[14], at[15]
+    targets, sources = carray(integers_at(at[17]), (links,)), carray(integers_at(at[18]), (links,))
+    constant = carray(doubles_at(at[19]), (links,))
+    scaled_places, scaled_numbers = carray(integers_at(at[20]), (scaled, 7)), carray(doubles_at(at[21]), (scaled, 6))
+    squares = carray(doubles_at(at[22]), (1,))
+    power_targets, power_sources = carray(integers_at(at[23]), (powers,)), carray(integers_at(at[24]), (powers,))
+    power_rates = carray(doubles_at(at[25]), (powers,))
+    basis, places = carray(doubles_at(at[26]), (first, rank)), carray(integers_at(at[27]), (columns, rank))
+    positions, units = carray(integers_at(at[28]), (columns,)), carray(doubles_at(at[29]), (columns,))
+    numbers, centre = carray(doubles_at(at[30]), (3,)), carray(doubles_at(at[31]), (first,))
     full, scores = np.zeros((predictors, width)), np.zeros((predictors, width))
     coefficients, pulls = full.ravel(), scores.ravel()
     factors = np.empty(links)
@@ -295,21 +323,23 @@ def log_posterior(size, point, gradient, value, data):  # type: ignore[no-untype
     _gate_coefficients(q, t, basis, places, positions, units, numbers, centre, full)
     found = _pass(
         full,
-        carray(doubles_at(at[37]), (blocks, width, rows)),
-        carray(doubles_at(at[38]), (blocks, rows)),
-        carray(doubles_at(at[39]), (added, predictors, rows)),
-        carray(integers_at(at[40]), (parts, 6)),
-        (at[15], at[31], experts),
+        carray(doubles_at(at[38]), (blocks, width, rows)),
+        carray(doubles_at(at[39]), (blocks, rows)),
+        carray(doubles_at(at[40]), (blocks, rows)),
+        carray(integers_at(at[41]), (blocks, grouped)),
+        carray(doubles_at(at[42]), (added, predictors, rows)),
+        carray(integers_at(at[43]), (parts, 6)),
+        (at[16], at[32], experts),
         first,
         scores,
     )
-    found += carray(doubles_at(at[41]), (1,))[0] + _log_prior(
+    found += carray(doubles_at(at[44]), (1,))[0] + _log_prior(
         q,
-        carray(doubles_at(at[32]), (size,)),
         carray(doubles_at(at[33]), (size,)),
-        carray(integers_at(at[34]), (sloped,)),
-        carray(doubles_at(at[35]), (sloped,)),
+        carray(doubles_at(at[34]), (size,)),
+        carray(integers_at(at[35]), (sloped,)),
         carray(doubles_at(at[36]), (sloped,)),
+        carray(doubles_at(at[37]), (sloped,)),
         out,
     )
     for i in range(links):

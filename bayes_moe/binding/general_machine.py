@@ -18,6 +18,7 @@ from ..pointers import DENSITY, address_of, called_at
 from ..predictors.hsgp import Kernel, SpectralWeights
 from .chunks import Group
 from .general_kernel import Arrays, Sizes, log_posterior
+from .members import Members
 from .outcomes import Outcomes
 from .parameters import Parameters
 from .rows import BLOCK_ROWS
@@ -29,7 +30,12 @@ _NOWHERE = -1
 
 
 def make_machine(
-    parameters: Parameters, groups: Sequence[Group], table: np.ndarray, outcomes: Outcomes, offset: float
+    parameters: Parameters,
+    groups: Sequence[Group],
+    table: np.ndarray,
+    outcomes: Outcomes,
+    members: Members | None,
+    offset: float,
 ) -> Machine | None:
     """Return the log posterior as a C function, or None where a piece of the model is not compiled.
 
@@ -39,6 +45,8 @@ def make_machine(
         The layout of q and the experts by family.
     table, outcomes
         Design matrix (n, P) and what is observed in its rows.
+    members
+        Which rows share one label, where not every row has its own.
     offset
         The log posterior's part that depends on no parameter, beside the priors' normalisers.
     """
@@ -47,11 +55,13 @@ def make_machine(
     found = [part for part in parts if part is not None]
     if kernel is None or processes is None or len(found) < len(parts):
         return None
-    blocked = _Blocks.of(len(table))
+    blocked = _blocks(len(table)) if members is None else _grouped_blocks(members)
     part_table, known = _part_table(parameters, groups, found, blocked)
     coefficients = (*_links(parameters), *processes, *_powers(parameters), *_gate_map(parameters), kernel.shape)
     added = np.zeros((0, 0, 0)) if outcomes.offsets is None else blocked(outcomes.offsets)
-    rows = (blocked(table), blocked.weights(outcomes.weights), added, part_table)
+    weights = blocked.only(outcomes.weights)
+    counts = weights if members is None else blocked.only(members.once(members.counts))
+    rows = (blocked(table), weights, counts, blocked.heads, added, part_table)
     arrays = (*coefficients, *_priors(parameters), *rows, np.array([offset + _normaliser(parameters)]))
     return _machine(parameters, kernel, Arrays._make(arrays), known)
 
@@ -89,6 +99,7 @@ def _machine(parameters: Parameters, kernel: GateKernel, arrays: Arrays, known: 
         parts=len(exact.parts),
         sloped=len(exact.sloped),
         added=len(exact.added),
+        grouped=exact.heads.shape[1],
         gate_scale=scale,
         gate_kernel=address_of(kernel.kernel),
     )
@@ -196,30 +207,53 @@ def _normaliser(parameters: Parameters) -> float:
 # -- rows ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Blocks:
-    """How many rows stand in how many blocks; the last one is filled up with copies of the last row of weight zero."""
+    """Which rows stand in which block.
 
-    count: int
-    blocks: int
-    rows: int
+    Parameters
+    ----------
+    places
+        (blocks, rows) positions among all rows; the last row of a block fills it up.
+    real
+        (blocks, rows) whether it is the row, and not a copy of it that fills the block up.
+    heads
+        (blocks, rows) where in the block the first row of each row's group stands; (blocks, 0) without groups.
+    """
 
-    @classmethod
-    def of(cls, count: int) -> _Blocks:
-        rows = min(BLOCK_ROWS, max(8, -(-count // 8) * 8))
-        return cls(count, -(-count // rows), rows)
+    places: np.ndarray
+    real: np.ndarray
+    heads: np.ndarray
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Return values (n, m) as (blocks, m, rows)."""
-        missing = self.blocks * self.rows - self.count
-        whole = np.concatenate([values, np.repeat(values[-1:], missing, axis=0)])
-        return np.ascontiguousarray(whole.reshape(self.blocks, self.rows, -1).transpose(0, 2, 1), dtype=float)
+        return np.ascontiguousarray(values[self.places].transpose(0, 2, 1), dtype=float)
 
-    def weights(self, values: np.ndarray) -> np.ndarray:
-        """Return row weights (n,) as (blocks, rows)."""
-        out = np.zeros(self.blocks * self.rows)
-        out[: self.count] = values
-        return out.reshape(self.blocks, self.rows)
+    def only(self, values: np.ndarray) -> np.ndarray:
+        """Return values (n,) as (blocks, rows), with zeros where a block is filled up."""
+        return np.asarray(np.where(self.real, values[self.places], 0.0))
+
+
+def _blocks(count: int) -> _Blocks:
+    rows = min(BLOCK_ROWS, max(8, -(-count // 8) * 8))
+    blocks = -(-count // rows)
+    places = np.arange(blocks * rows).reshape(blocks, rows)
+    return _Blocks(np.minimum(places, count - 1), places < count, np.zeros((blocks, 0), dtype=np.int64))
+
+
+def _grouped_blocks(members: Members) -> _Blocks:
+    """Return blocks of whole groups, none of which is longer than the longest group needs."""
+    longest = max(int(members.sizes.max()), min(BLOCK_ROWS, members.rows))
+    rows = -(-longest // 8) * 8
+    inside = list(members.parts(rows))
+    shape = (len(inside), rows)
+    places, real, heads = np.empty(shape, dtype=np.int64), np.zeros(shape, dtype=bool), np.empty(shape, dtype=np.int64)
+    for i, (span, groups) in enumerate(inside):
+        places[i] = np.minimum(span.start + np.arange(rows), span.stop - 1)
+        real[i, : groups.rows] = True
+        heads[i] = np.arange(rows)
+        heads[i, : groups.rows] = groups.spread(groups.starts)
+    return _Blocks(places, real, heads)
 
 
 def _part_table(

@@ -10,7 +10,9 @@ import pytest
 
 import bayes_moe as bm
 from bayes_moe.binding import general_machine
+from bayes_moe.binding.bind import bind
 from bayes_moe.binding.general import GeneralDensity
+from bayes_moe.data import read_training
 from bayes_moe.pointers import called_at
 from tests.cases import GAUSSIANS, GENERAL, STICKS, TREES, Case, bound, some_points
 from tests.family_cases import FAMILIES, of
@@ -89,6 +91,35 @@ def test_what_no_expert_explains() -> None:
     noise = density.groups[-1].family
     alone = replace(density, groups=tuple(replace(g, family=noise, rows=g.rows[:0]) for g in density.groups))
     assert alone.compiled()(q)[0] == -np.inf == alone.logp(q)
+
+
+SHARED_LABELS: dict[str, tuple[bm.families.Family, bm.gates.Gate | None, int]] = {
+    "Poisson": (bm.Poisson(), bm.SoftmaxGate(bm.Constant()), 2),
+    "Student": (bm.StudentT(), bm.StickBreakingGate(bm.Linear(columns=(1,))), 3),
+    "Normal": (bm.Normal(), bm.GaussianGate(bm.Linear(columns=(1,))), 2),
+}
+
+
+@pytest.mark.parametrize("sizes", [(3, 1, 4, 1, 5), (200, 100, 7, 300, 1, 256, 90)], ids=["few rows", "several blocks"])
+@pytest.mark.parametrize("name", SHARED_LABELS)
+def test_rows_that_share_a_label(name: str, sizes: tuple[int, ...]) -> None:
+    family, gate, count = SHARED_LABELS[name]
+    codes = np.repeat(np.arange(len(sizes)), sizes)
+    rng = np.random.default_rng(4)
+    x = np.column_stack([rng.normal(size=len(codes)), rng.normal(size=len(sizes))[codes]])
+    y, weights = rng.poisson(3.0, len(codes)).astype(float), rng.choice([0.5, 1.0, 2.0], len(codes))
+    model = bm.MixtureOfExperts([bm.Expert(family, mu=bm.Linear(columns=(0,)))] * count, gate)
+    density = bind(model, read_training(x, y, weights=weights, groups=codes, experts=count, parameters=0)).density
+    assert isinstance(density, GeneralDensity)
+    for one in (density, density.thinned(np.arange(0, len(codes), 2))):
+        machine = one.machine()
+        assert machine is not None
+        for q in one.parameters.prior_loc + 0.5 * rng.normal(size=(2, one.size)):
+            value, gradient = one.logp_and_gradient(q)
+            code, found, slope = called_at(machine.function, machine.data)(q)
+            assert code == 0
+            assert found == pytest.approx(value, rel=1e-12)
+            np.testing.assert_allclose(slope, gradient, rtol=1e-9, atol=1e-11 * (1 + np.abs(gradient).max()))
 
 
 def test_what_is_not_finite_is_reported() -> None:
