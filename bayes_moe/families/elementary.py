@@ -52,7 +52,7 @@ def expit(x: Any) -> Any:
 
 
 def log_ndtr(x: Any) -> Any:
-    """Return the log of the standard normal distribution function, from -25 where compiled."""
+    """Return the log of the standard normal distribution function."""
     from scipy import special  # a third of a second that `import bayes_moe` does not pay
 
     return special.log_ndtr(x)
