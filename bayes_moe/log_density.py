@@ -72,10 +72,10 @@ class Machine:
 
 @runtime_checkable
 class Compiled(LogDensity, Protocol):
-    """A log density that is also a C function."""
+    """A log density that may also be a C function."""
 
-    def machine(self) -> Machine:
-        """Return value and gradient as a C function."""
+    def machine(self) -> Machine | None:
+        """Return value and gradient as a C function, or None where this one is not compiled."""
         ...
 
 

@@ -72,7 +72,8 @@ def quantities(study: Study, bound: Bound, q: np.ndarray, levels: np.ndarray) ->
     density = bound.density
     experts = bound.parameters.experts
     draws = Draws(bound, q[None], np.tile(np.arange(experts), (len(q), 1)))
-    joint = np.array([density.logp(each) for each in q])
+    value_and_gradient = density.compiled()
+    joint = np.array([value_and_gradient(each)[0] for each in q])
     out = {
         "log posterior": joint,
         "log likelihood": joint - np.array([density.log_prior(each) for each in q]),

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..families import Role
 from ..gates.normalised import softmax
-from ..log_density import Expectation, Funnel, Scene
+from ..log_density import Expectation, Funnel, Machine, Scene
 from .arranging import arranged
 from .chunks import Chunk, Group, pulled
 from .closed_terms import TermsOf, terms_of
@@ -169,9 +169,21 @@ class GeneralDensity:
         return float(value + prior + self.offset), self.parameters.pull_back(q, scores) + slope
 
     def compiled(self) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
-        # PyTensor's functions keep their arguments in one place: every thread needs its own
-        twin = replace(self, functions=tuple(function.hurried() for function in self._terms))
-        return twin.logp_and_gradient
+        machine = self.machine()
+        if machine is None:  # PyTensor's functions keep their arguments in one place: every thread needs its own
+            return replace(self, functions=tuple(one.hurried() for one in self._terms)).logp_and_gradient
+        from .general_machine import quick_function  # numba: what `import bayes_moe` does not pay
+
+        return quick_function(machine, replace(self, functions=()).logp_and_gradient)
+
+    def machine(self) -> Machine | None:
+        return self._machine
+
+    @cached_property
+    def _machine(self) -> Machine | None:
+        from .general_machine import make_machine  # numba, as above
+
+        return make_machine(self.parameters, self.groups, self.table, self.outcomes, self.members, self.offset)
 
     def hessian(self, q: np.ndarray) -> np.ndarray:
         inner, scores = curvature(self.chunks(q, bends=True), self.parameters, self.groups)
@@ -222,14 +234,9 @@ class GeneralDensity:
 
     def collapsed(self, expectation: Expectation) -> tuple[int, ...]:
         needed = np.array([self.parameters.mean_width(expert) for expert in range(self.experts)])
-        gone = expectation.sizes <= needed
-        coefficients = self.parameters.coefficients(expectation.q)
         middle = np.average(self.table, axis=0, weights=self.weights)  # 0 but for learned features
-        for group in self.groups:
-            for row in _scales(group):
-                log_scale = coefficients[row] @ middle
-                gone[group.experts] |= log_scale < log_scale.max() + np.log(_NARROW)
-        return tuple(int(expert) for expert in np.flatnonzero(gone))
+        narrow = _narrow(self.parameters.coefficients(expectation.q) @ middle, self.groups, self.experts)
+        return tuple(int(expert) for expert in np.flatnonzero((expectation.sizes <= needed) | narrow))
 
     def thinned(self, rows: np.ndarray) -> GeneralDensity:
         if self.members is not None:
@@ -263,15 +270,7 @@ class GeneralDensity:
             responsibilities = arranged(self.parameters, self.table, self.weights, self.members, responsibilities)
         now = self._sums(self.parameters.prior_loc.copy(), responsibilities)
         for _ in range(_LABEL_ROUNDS):
-            damping = 1.0
-            for _ in range(_HALVINGS):
-                following = self._sums(self.m_step(now, damping=damping), responsibilities)
-                if following.log_posterior >= now.log_posterior:
-                    break
-                damping *= 0.25
-            else:
-                break
-            gain, now = following.log_posterior - now.log_posterior, following
+            gain, now = _raised(self, now, lambda q: self._sums(q, responsibilities))
             if gain < 1e-3 * (1.0 + abs(now.log_posterior) * 1e-3):
                 break
         return now.q
@@ -282,6 +281,28 @@ class GeneralDensity:
     def _common(self, responsibilities: np.ndarray) -> np.ndarray:
         """Return responsibilities that rows of a group share."""
         return responsibilities if self.members is None else self.members.common(responsibilities)
+
+
+def _raised(
+    density: GeneralDensity, now: Expectation, sums: Callable[[np.ndarray], Expectation]
+) -> tuple[float, Expectation]:
+    """Return what an M-step that is short enough gains, and what it comes to."""
+    damping = 1.0
+    for _ in range(_HALVINGS):
+        following = sums(density.m_step(now, damping=damping))
+        if following.log_posterior >= now.log_posterior:
+            return following.log_posterior - now.log_posterior, following
+        damping *= 0.25
+    return 0.0, now
+
+
+def _narrow(levels: np.ndarray, groups: Sequence[Group], experts: int) -> np.ndarray:
+    """Return which experts (K,) have a scale far below the largest of their kind, from linear predictors (R,)."""
+    out = np.zeros(experts, dtype=bool)
+    for group in groups:
+        for row in _scales(group):
+            out[group.experts] |= levels[row] < levels[row].max() + np.log(_NARROW)
+    return out
 
 
 def _scales(group: Group) -> Iterator[np.ndarray]:

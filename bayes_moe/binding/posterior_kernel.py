@@ -7,17 +7,16 @@ structure of the model is data (index tables), so this is compiled once and foun
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import carray, cfunc, njit
+from numba import carray, njit
 
 from ..gates.base import zero_sum_basis
 from ..gates.softmax import BoundSoftmax
 from ..graph.kernels import normal_gradient
 from ..log_density import Machine
-from ..pointers import DENSITY, doubles_at, integers_at
+from ..pointers import DENSITY, address_of, doubles_at, integers_at
 from .parameters import Parameters
 from .rows import Rows
 
@@ -109,12 +108,6 @@ def _called(size, point, gradient, value, data):  # type: ignore[no-untyped-def]
     return 0 if np.isfinite(found) else 1
 
 
-@cache
-def _callback() -> int:
-    """Return the address of `_called` as a C function; compiled once and kept on disk."""
-    return int(cfunc(DENSITY, cache=True)(_called).address)
-
-
 class Inputs(NamedTuple):
     """What `normal_posterior` needs beside the vector, in its order; ``numbers`` ends with the constant offset."""
 
@@ -172,4 +165,4 @@ def posterior_machine(inputs: Inputs) -> Machine:
     """Return the same as a C function."""
     lengths = (len(inputs.targets), *inputs.basis.shape, len(inputs.positions), len(inputs.units), *inputs.blocks.shape)
     data = np.array([*lengths, *(array.ctypes.data for array in inputs)], dtype=np.int64)
-    return Machine(_callback(), data.ctypes.data, (data, inputs))
+    return Machine(address_of(_called, DENSITY), data.ctypes.data, (data, inputs))

@@ -14,6 +14,9 @@ from ..predictors.base import Predictor
 from ..priors import Coefficients, Normal
 from .closed import ClosedTerms
 
+type Known = tuple[np.ndarray, ...]
+"""Columns of rows that no parameter changes."""
+
 
 class Role(Enum):
     """How a linear predictor follows an affine change of y."""
@@ -201,6 +204,11 @@ class Family(ABC):
         """Return where default priors of intercepts lie, by linear predictor, if that depends on the target."""
         del y, weights
         return {}
+
+    def known(self, y: np.ndarray, given: Sequence[np.ndarray]) -> Known:
+        """Return the columns that the closed form is about: of y and the given columns, whatever is not learned."""
+        del given
+        return (y,)
 
     def closed_form(
         self, y: np.ndarray, etas: Sequence[np.ndarray], given: Sequence[np.ndarray], *, bends: bool

@@ -14,7 +14,7 @@ from ..predictors import Linear
 from .base import Closure, Family, Parameter, Role, Support, default_priors
 from .checks import weighted_mean
 from .closed import ClosedTerms
-from .draws import expit
+from .elementary import expit, softplus
 from .formulas import Functions, graphs, on_arrays
 
 
@@ -69,9 +69,7 @@ class Bernoulli(Family):
     def closed_form(
         self, y: np.ndarray, etas: Sequence[np.ndarray], given: Sequence[np.ndarray], *, bends: bool
     ) -> ClosedTerms:
-        chance = expit(etas[0])
-        value = -np.logaddexp(0.0, (1.0 - 2.0 * y) * etas[0])
-        return ClosedTerms(value, [y - chance], [-chance * (1.0 - chance)])
+        return ClosedTerms.read(bernoulli_terms(*self.known(y, given), *etas), len(etas))
 
     def log_density(self, y: np.ndarray, **predicted: np.ndarray) -> np.ndarray:
         return on_arrays(_log_density, y, *(predicted[name] for name in self.predicted))
@@ -82,7 +80,7 @@ class Bernoulli(Family):
         return np.stack([expit(-logit), expit(logit)], axis=-1)
 
     def mean(self, **predicted: np.ndarray) -> np.ndarray:
-        return expit(predicted["logit_p"])
+        return np.asarray(expit(predicted["logit_p"]))
 
     def variance(self, **predicted: np.ndarray) -> np.ndarray:
         return np.asarray(expit(predicted["logit_p"]) * expit(-predicted["logit_p"]))
@@ -93,7 +91,13 @@ class Bernoulli(Family):
 
     def draw(self, rng: np.random.Generator, **predicted: np.ndarray) -> np.ndarray:
         logit = predicted["logit_p"]
-        return (rng.random(np.shape(logit)) < expit(logit)).astype(float)
+        return np.asarray(rng.random(np.shape(logit)) < expit(logit), dtype=float)
+
+
+def bernoulli_terms(y: Any, logit: Any) -> Any:
+    """Return the log density with its derivatives; see `closed`."""
+    chance = expit(logit)
+    return -softplus((1.0 - 2.0 * y) * logit), y - chance, -chance * (1.0 - chance)
 
 
 def _log_density(f: Functions, y: Any, logit_p: Any) -> Any:

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..predictors import Constant, Linear
-from .base import Closure, Family, Parameter, Role, Support, default_priors
+from .base import Closure, Family, Known, Parameter, Role, Support, default_priors
 from .checks import refuse, weighted_mean
 from .closed import ClosedTerms
-from .draws import LEAST, MOST, common_shape, expit
+from .draws import LEAST, MOST, common_shape
+from .elementary import exp, expit, softplus, stirling
 from .formulas import Functions, gamma_rest, graphs, on_arrays
 
 
@@ -65,25 +66,13 @@ class Beta(Family):
     def logpdf(self, y: Any, *predicted: Any) -> Any:
         return _log_density(graphs(), y, *predicted)
 
+    def known(self, y: np.ndarray, given: Sequence[np.ndarray]) -> Known:
+        return np.log(y), np.log1p(-y)
+
     def closed_form(
         self, y: np.ndarray, etas: Sequence[np.ndarray], given: Sequence[np.ndarray], *, bends: bool
     ) -> ClosedTerms:
-        from scipy.special import digamma, gammaln, polygamma  # a third of a second, as above
-
-        logit_mu, log_precision = etas
-        mu, rest, precision = expit(logit_mu), expit(-logit_mu), np.exp(log_precision)
-        a, b = mu * precision, rest * precision
-        log_y, log_rest = np.log(y), np.log1p(-y)
-        value = gammaln(precision) - gammaln(a) - gammaln(b) + (a - 1.0) * log_y + (b - 1.0) * log_rest
-        gap = digamma(b) - digamma(a) + log_y - log_rest
-        turn_a, turn_b, spread = polygamma(1, a), polygamma(1, b), mu * rest
-        by_precision = digamma(precision) - mu * (digamma(a) - log_y) - rest * (digamma(b) - log_rest)
-        seconds = [
-            spread * precision * ((rest - mu) * gap - spread * precision * (turn_a + turn_b)),
-            spread * precision * (gap + precision * (rest * turn_b - mu * turn_a)),
-            precision * by_precision + precision**2 * (polygamma(1, precision) - mu**2 * turn_a - rest**2 * turn_b),
-        ]
-        return ClosedTerms(value, [spread * precision * gap, precision * by_precision], seconds)
+        return ClosedTerms.read(beta_terms(*self.known(y, given), *etas), len(etas))
 
     def log_density(self, y: np.ndarray, **predicted: np.ndarray) -> np.ndarray:
         return on_arrays(_log_density, y, *(predicted[name] for name in self.predicted))
@@ -109,6 +98,29 @@ def _shapes(logit_mu: np.ndarray, log_precision: np.ndarray) -> tuple[np.ndarray
     a = np.exp(log_precision - np.logaddexp(0.0, -logit_mu))
     b = np.exp(log_precision - np.logaddexp(0.0, logit_mu))
     return np.maximum(a, LEAST), np.maximum(b, LEAST)
+
+
+def beta_terms(log_y: Any, log_rest: Any, logit_mu: Any, log_precision: Any) -> Any:
+    """Return the log density with its derivatives; see `closed`.
+
+    Log gamma and digamma functions of the precision phi and its parts mu phi, (1 - mu) phi are written by `stirling`:
+    their leading terms are log mu and log(1 - mu).
+    """
+    log_mu, log_other = -softplus(-logit_mu), -softplus(logit_mu)
+    mu, other, precision = expit(logit_mu), expit(-logit_mu), exp(log_precision)
+    a, b = mu * precision, other * precision
+    whole, one, two = stirling(precision), stirling(a), stirling(b)
+    value = one.value + two.value - whole.value + a * (log_y - log_mu) + b * (log_rest - log_other) - log_y - log_rest
+    off_a, off_b = log_y - log_mu + one.slope, log_rest - log_other + two.slope
+    gap, spread = off_a - off_b, mu * other
+    by_precision = mu * off_a + other * off_b - whole.slope
+    turn_a, turn_b, turn = 1.0 / a - one.bend, 1.0 / b - two.bend, 1.0 / precision - whole.bend
+    bends = (
+        spread * precision * ((other - mu) * gap - spread * precision * (turn_a + turn_b)),
+        spread * precision * (gap + precision * (other * turn_b - mu * turn_a)),
+        precision * by_precision + precision**2 * (turn - mu**2 * turn_a - other**2 * turn_b),
+    )
+    return (value, spread * precision * gap, precision * by_precision, *bends)
 
 
 def _log_density(f: Functions, y: Any, logit_mu: Any, log_precision: Any) -> Any:

@@ -11,10 +11,11 @@ import numpy as np
 
 from ..errors import InputError, listed
 from ..predictors import Linear
-from .base import Closure, Family, Parameter, Role, Support, default_priors
+from .base import Closure, Family, Known, Parameter, Role, Support, default_priors
 from .checks import check_column, refuse, refuse_not_counts, weighted_mean
 from .closed import ClosedTerms
-from .draws import common_shape, expit
+from .draws import common_shape
+from .elementary import expit, softplus
 from .formulas import Functions, graphs, is_count, on_arrays
 
 
@@ -81,16 +82,16 @@ class Binomial(Family):
     def logpdf(self, y: Any, *predicted: Any) -> Any:
         return _log_density(graphs(), y, *predicted)
 
+    def known(self, y: np.ndarray, given: Sequence[np.ndarray]) -> Known:
+        from scipy.special import gammaln  # a third of a second that `import bayes_moe` does not pay
+
+        (trials,) = given
+        return y, trials, gammaln(trials + 1.0) - gammaln(y + 1.0) - gammaln(trials - y + 1.0)
+
     def closed_form(
         self, y: np.ndarray, etas: Sequence[np.ndarray], given: Sequence[np.ndarray], *, bends: bool
     ) -> ClosedTerms:
-        from scipy.special import gammaln  # a third of a second that `import bayes_moe` does not pay
-
-        (logit,), (trials,) = etas, given
-        chance = expit(logit)
-        ways = gammaln(trials + 1.0) - gammaln(y + 1.0) - gammaln(trials - y + 1.0)
-        value = ways - y * np.logaddexp(0.0, -logit) - (trials - y) * np.logaddexp(0.0, logit)
-        return ClosedTerms(value, [y - trials * chance], [-trials * chance * (1.0 - chance)])
+        return ClosedTerms.read(binomial_terms(*self.known(y, given), *etas), len(etas))
 
     def log_density(self, y: np.ndarray, **predicted: np.ndarray) -> np.ndarray:
         return on_arrays(_log_density, y, predicted["logit_p"], predicted["trials"])
@@ -138,6 +139,13 @@ def check_trials(y: np.ndarray, trials: np.ndarray) -> None:
         )
     way_out = "correct these rows; the column of trials counts successes and failures together"
     refuse(y > trials, y, "Binomial", "at most as many successes as trials", way_out)
+
+
+def binomial_terms(y: Any, trials: Any, log_ways: Any, logit: Any) -> Any:
+    """Return the log density with its derivatives; see `closed`."""
+    chance = expit(logit)
+    value = log_ways - y * softplus(-logit) - (trials - y) * softplus(logit)
+    return value, y - trials * chance, -trials * chance * (1.0 - chance)
 
 
 def _log_density(f: Functions, y: Any, logit_p: Any, trials: Any) -> Any:

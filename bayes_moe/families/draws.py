@@ -25,8 +25,3 @@ def log_gamma_draw(rng: np.random.Generator, log_shape: np.ndarray, size: tuple[
 def poisson_draw(rng: np.random.Generator, rate: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """Return Poisson counts as floats; rates above 1e18 count as that."""
     return rng.poisson(np.minimum(rate, _LARGEST_RATE), size).astype(float)
-
-
-def expit(logit: np.ndarray) -> np.ndarray:
-    """Return the probability of a logit, to full relative precision."""
-    return np.asarray(np.exp(-np.logaddexp(0.0, -logit)))

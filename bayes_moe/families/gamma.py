@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..predictors import Constant, Linear
-from .base import Closure, Family, Parameter, Role, Support, default_priors
+from .base import Closure, Family, Known, Parameter, Role, Support, default_priors
 from .checks import refuse_not_positive, weighted_mean
-from .closed import ClosedTerms, stirling
+from .closed import ClosedTerms
 from .draws import LEAST, common_shape, log_gamma_draw
+from .elementary import exp, expm1, stirling
 from .formulas import Functions, gamma_rest, graphs, on_arrays
 
 
@@ -59,21 +60,13 @@ class Gamma(Family):
     def logpdf(self, y: Any, *predicted: Any) -> Any:
         return _log_density(graphs(), y, *predicted)
 
+    def known(self, y: np.ndarray, given: Sequence[np.ndarray]) -> Known:
+        return (np.log(y),)
+
     def closed_form(
         self, y: np.ndarray, etas: Sequence[np.ndarray], given: Sequence[np.ndarray], *, bends: bool
     ) -> ClosedTerms:
-        log_mu, log_shape = etas
-        shape, log_y = np.exp(log_shape), np.log(y)
-        log_ratio = log_y - log_mu
-        ratio, rest = np.exp(log_ratio), stirling(shape, bends=bends)
-        gap = log_ratio - np.expm1(log_ratio)  # log r - r + 1
-        value = shape * gap - log_y + rest.value
-        by_shape = shape * (gap + rest.slope)
-        return ClosedTerms(
-            value,
-            [shape * (ratio - 1.0), by_shape],
-            [-shape * ratio, shape * (ratio - 1.0), by_shape + shape**2 * rest.bend],
-        )
+        return ClosedTerms.read(gamma_terms(*self.known(y, given), *etas), len(etas))
 
     def log_density(self, y: np.ndarray, **predicted: np.ndarray) -> np.ndarray:
         return on_arrays(_log_density, y, *(predicted[name] for name in self.predicted))
@@ -94,6 +87,17 @@ class Gamma(Family):
         size = common_shape(*predicted.values())
         log_ratio = log_gamma_draw(rng, predicted["log_shape"], size)
         return np.asarray(np.maximum(np.exp(predicted["log_mu"] + log_ratio), LEAST))
+
+
+def gamma_terms(log_y: Any, log_mu: Any, log_shape: Any) -> Any:
+    """Return the log density with its derivatives; see `closed`."""
+    shape, log_ratio = exp(log_shape), log_y - log_mu
+    excess, rest = expm1(log_ratio), stirling(shape)  # of the ratio over 1
+    gap = log_ratio - excess  # log r - r + 1
+    by_shape = shape * (gap + rest.slope)
+    slopes = (shape * excess, by_shape)
+    bends = (-shape * (excess + 1.0), shape * excess, by_shape + shape**2 * rest.bend)
+    return (shape * gap - log_y + rest.value, *slopes, *bends)
 
 
 def _log_density(f: Functions, y: Any, log_mu: Any, log_shape: Any) -> Any:

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..predictors import Constant, Linear
-from .base import Closure, Family, Parameter, Role, Support, default_priors
+from .base import Closure, Family, Known, Parameter, Role, Support, default_priors
 from .checks import refuse_not_positive, weighted_mean
-from .closed import ClosedTerms, location_scale
+from .closed import ClosedTerms
 from .draws import LEAST, common_shape
+from .elementary import exp, location_scale
 from .formulas import HALF_LOG_2PI, Functions, graphs, on_arrays
 
 
@@ -55,14 +56,13 @@ class LogNormal(Family):
     def logpdf(self, y: Any, *predicted: Any) -> Any:
         return _log_density(graphs(), y, *predicted)
 
+    def known(self, y: np.ndarray, given: Sequence[np.ndarray]) -> Known:
+        return (np.log(y),)
+
     def closed_form(
         self, y: np.ndarray, etas: Sequence[np.ndarray], given: Sequence[np.ndarray], *, bends: bool
     ) -> ClosedTerms:
-        mu, log_sigma = etas
-        inverse, log_y = np.exp(-log_sigma), np.log(y)
-        z = (log_y - mu) * inverse
-        value = -HALF_LOG_2PI - log_sigma - 0.5 * z * z - log_y
-        return ClosedTerms(value, *location_scale(z, inverse, -z, np.full_like(z, -1.0)))
+        return ClosedTerms.read(log_normal_terms(*self.known(y, given), *etas), len(etas))
 
     def log_density(self, y: np.ndarray, **predicted: np.ndarray) -> np.ndarray:
         return on_arrays(_log_density, y, *(predicted[name] for name in self.predicted))
@@ -86,6 +86,14 @@ class LogNormal(Family):
     def draw(self, rng: np.random.Generator, **predicted: np.ndarray) -> np.ndarray:
         normal = rng.standard_normal(common_shape(*predicted.values()))
         return np.maximum(np.exp(predicted["mu"] + np.exp(predicted["log_sigma"]) * normal), LEAST)
+
+
+def log_normal_terms(log_y: Any, mu: Any, log_sigma: Any) -> Any:
+    """Return the log density with its derivatives; see `closed`."""
+    inverse = exp(-log_sigma)
+    z = (log_y - mu) * inverse
+    value = -HALF_LOG_2PI - log_sigma - 0.5 * z * z - log_y
+    return (value, *location_scale(z, inverse, -z, -1.0 + 0.0 * z))
 
 
 def _log_density(f: Functions, y: Any, mu: Any, log_sigma: Any) -> Any:

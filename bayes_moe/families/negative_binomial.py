@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from ..predictors import Constant, Linear
-from .base import Closure, Family, Parameter, Role, Support, default_priors
+from .base import Closure, Family, Known, Parameter, Role, Support, default_priors
 from .checks import check_column, refuse_not_counts
-from .closed import ClosedTerms, stirling
-from .draws import common_shape, expit, log_gamma_draw, poisson_draw
+from .closed import ClosedTerms
+from .draws import common_shape, log_gamma_draw, poisson_draw
+from .elementary import exp, expit, log, log1p, stirling, where
 from .formulas import Functions, graphs, is_count, log_rising, on_arrays
 from .poisson import log_mean, poisson_cdf
 
@@ -84,24 +85,15 @@ class NegativeBinomial(Family):
     def logpdf(self, y: Any, *predicted: Any) -> Any:
         return _log_density(graphs(), y, *predicted)
 
+    def known(self, y: np.ndarray, given: Sequence[np.ndarray]) -> Known:
+        from scipy.special import gammaln  # a third of a second that `import bayes_moe` does not pay
+
+        return y, gammaln(y + 1.0)
+
     def closed_form(
         self, y: np.ndarray, etas: Sequence[np.ndarray], given: Sequence[np.ndarray], *, bends: bool
     ) -> ClosedTerms:
-        from scipy.special import gammaln  # a third of a second that `import bayes_moe` does not pay
-
-        log_mu, log_dispersion = etas
-        mu, size = np.exp(log_mu), np.exp(-log_dispersion)
-        total, seen = mu + size, y + size
-        share = (y - mu) / total
-        after, before = stirling(seen, bends=bends), stirling(size, bends=bends)
-        value = seen * np.log1p(share) - y - after.value + before.value - gammaln(y + 1.0) + y * log_mu
-        by_size = np.log1p(share) - share - after.slope + before.slope
-        twice = share**2 / seen - after.bend + before.bend
-        return ClosedTerms(
-            value,
-            [size * share, -size * by_size],
-            [-seen * size * mu / total**2, -size * mu * share / total, size * (size * twice + by_size)],
-        )
+        return ClosedTerms.read(negative_binomial_terms(*self.known(y, given), *etas), len(etas))
 
     def log_density(self, y: np.ndarray, **predicted: np.ndarray) -> np.ndarray:
         return on_arrays(_log_density, y, *(predicted[name] for name in self.predicted))
@@ -127,6 +119,21 @@ class NegativeBinomial(Family):
         size = common_shape(*predicted.values())
         log_rate = predicted["log_mu"] + log_gamma_draw(rng, -predicted["log_dispersion"], size)
         return poisson_draw(rng, np.exp(log_rate), size)
+
+
+def negative_binomial_terms(y: Any, log_factorial: Any, log_mu: Any, log_dispersion: Any) -> Any:
+    """Return the log density with its derivatives; see `closed`."""
+    mu, size = exp(log_mu), exp(-log_dispersion)
+    total, seen = mu + size, y + size
+    share = (y - mu) / total
+    # the log of seen / total, of either the small difference from 1 or the small quotient
+    grown = where(share < -0.5, log(seen / total), log1p(share))
+    after, before = stirling(seen), stirling(size)
+    value = seen * grown - y - after.value + before.value - log_factorial + y * log_mu
+    by_size = grown - share - after.slope + before.slope
+    twice = share**2 / seen - after.bend + before.bend
+    bends = (-seen * size * mu / total**2, -size * mu * share / total, size * (size * twice + by_size))
+    return (value, size * share, -size * by_size, *bends)
 
 
 def _log_density(f: Functions, y: Any, log_mu: Any, log_dispersion: Any) -> Any:

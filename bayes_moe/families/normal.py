@@ -12,7 +12,8 @@ import numpy as np
 from .. import priors
 from ..predictors import Constant, Linear
 from .base import Closure, Family, Parameter, Role, Support
-from .closed import ClosedTerms, location_scale
+from .closed import ClosedTerms
+from .elementary import exp, location_scale
 from .formulas import HALF_LOG_2PI
 
 
@@ -53,11 +54,7 @@ class Normal(Family):
     def closed_form(
         self, y: np.ndarray, etas: Sequence[np.ndarray], given: Sequence[np.ndarray], *, bends: bool
     ) -> ClosedTerms:
-        mu, log_sigma = etas
-        inverse = np.exp(-log_sigma)
-        z = (y - mu) * inverse
-        value = -HALF_LOG_2PI - log_sigma - 0.5 * z * z
-        return ClosedTerms(value, *location_scale(z, inverse, -z, np.full_like(z, -1.0)))
+        return ClosedTerms.read(normal_terms(*self.known(y, given), *etas), len(etas))
 
     def log_density(self, y: np.ndarray, **predicted: np.ndarray) -> np.ndarray:
         mu, log_sigma = predicted["mu"], predicted["log_sigma"]
@@ -77,6 +74,13 @@ class Normal(Family):
     def draw(self, rng: np.random.Generator, **predicted: np.ndarray) -> np.ndarray:
         mu = predicted["mu"]
         return np.asarray(mu + np.exp(predicted["log_sigma"]) * rng.standard_normal(np.shape(mu)))
+
+
+def normal_terms(y: Any, mu: Any, log_sigma: Any) -> Any:
+    """Return the log density with its derivatives; see `closed`."""
+    inverse = exp(-log_sigma)
+    z = (y - mu) * inverse
+    return (-HALF_LOG_2PI - log_sigma - 0.5 * z * z, *location_scale(z, inverse, -z, -1.0 + 0.0 * z))
 
 
 _PARAMETERS = (

@@ -12,7 +12,8 @@ from ..errors import SpecError
 from ..predictors import Constant, Linear
 from .base import Closure, Family, Parameter, Role, Support, default_priors
 from .checks import check_labels, codes
-from .draws import common_shape, expit
+from .draws import common_shape
+from .elementary import expit
 from .formulas import Functions, graphs, on_arrays
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..predictors import Linear
-from .base import Closure, Family, Parameter, Role, Support, default_priors
+from .base import Closure, Family, Known, Parameter, Role, Support, default_priors
 from .checks import check_column, refuse_not_counts, weighted_mean
 from .closed import ClosedTerms
 from .draws import common_shape, poisson_draw
+from .elementary import exp
 from .formulas import Functions, graphs, is_count, on_arrays
 
 
@@ -75,13 +76,15 @@ class Poisson(Family):
     def logpdf(self, y: Any, *predicted: Any) -> Any:
         return _log_density(graphs(), y, *predicted)
 
+    def known(self, y: np.ndarray, given: Sequence[np.ndarray]) -> Known:
+        from scipy.special import gammaln  # a third of a second that `import bayes_moe` does not pay
+
+        return y, gammaln(y + 1.0)
+
     def closed_form(
         self, y: np.ndarray, etas: Sequence[np.ndarray], given: Sequence[np.ndarray], *, bends: bool
     ) -> ClosedTerms:
-        from scipy.special import gammaln  # a third of a second that `import bayes_moe` does not pay
-
-        mu = np.exp(etas[0])
-        return ClosedTerms(y * etas[0] - mu - gammaln(y + 1.0), [y - mu], [-mu])
+        return ClosedTerms.read(poisson_terms(*self.known(y, given), *etas), len(etas))
 
     def log_density(self, y: np.ndarray, **predicted: np.ndarray) -> np.ndarray:
         return on_arrays(_log_density, y, *(predicted[name] for name in self.predicted))
@@ -110,6 +113,12 @@ def poisson_cdf(y: np.ndarray, log_mu: np.ndarray) -> np.ndarray:
 
     count = np.floor(y)
     return np.where(count >= 0, gammaincc(np.maximum(count, 0.0) + 1.0, np.exp(log_mu)), 0.0)
+
+
+def poisson_terms(y: Any, log_factorial: Any, log_mu: Any) -> Any:
+    """Return the log density with its derivatives; see `closed`."""
+    mu = exp(log_mu)
+    return y * log_mu - mu - log_factorial, y - mu, -mu
 
 
 def _log_density(f: Functions, y: Any, log_mu: Any) -> Any:

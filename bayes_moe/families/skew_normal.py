@@ -11,8 +11,9 @@ import numpy as np
 
 from ..predictors import Constant
 from .base import Closure, Family, Parameter, Role, Support, default_priors
-from .closed import ClosedTerms, location_scale
+from .closed import ClosedTerms
 from .draws import common_shape
+from .elementary import exp, location_scale, log_share
 from .formulas import HALF_LOG_2PI, Functions, graphs, log_phi, on_arrays
 from .normal import MU, SIGMA
 
@@ -58,20 +59,7 @@ class SkewNormal(Family):
     def closed_form(
         self, y: np.ndarray, etas: Sequence[np.ndarray], given: Sequence[np.ndarray], *, bends: bool
     ) -> ClosedTerms:
-        from scipy.special import log_ndtr  # a third of a second that `import bayes_moe` does not pay
-
-        mu, log_sigma, skew = etas
-        inverse = np.exp(-log_sigma)
-        z = (y - mu) * inverse
-        u = skew * z
-        log_share = log_ndtr(u)
-        mills = np.exp(-HALF_LOG_2PI - 0.5 * u * u - log_share)
-        turn = -mills * (u + mills)  # derivative of mills in u
-        value = log(2.0) - HALF_LOG_2PI - log_sigma - 0.5 * z * z + log_share
-        slopes, seconds = location_scale(z, inverse, skew * mills - z, skew**2 * turn - 1.0)
-        mixed = mills + u * turn
-        rest = [-inverse * mixed, -z * mixed, z * z * turn]
-        return ClosedTerms(value, [*slopes, z * mills], [seconds[0], seconds[1], rest[0], seconds[2], rest[1], rest[2]])
+        return ClosedTerms.read(skew_normal_terms(*self.known(y, given), *etas), len(etas))
 
     def log_density(self, y: np.ndarray, **predicted: np.ndarray) -> np.ndarray:
         return on_arrays(_log_density, y, *(predicted[name] for name in self.predicted))
@@ -100,6 +88,20 @@ class SkewNormal(Family):
 
 def _delta(skew: np.ndarray) -> np.ndarray:
     return np.asarray(skew / np.hypot(1.0, skew))
+
+
+def skew_normal_terms(y: Any, mu: Any, log_sigma: Any, skew: Any) -> Any:
+    """Return the log density with its derivatives; see `closed`."""
+    inverse = exp(-log_sigma)
+    z = (y - mu) * inverse
+    u = skew * z
+    share = log_share(u)
+    value = _LOG_2 - HALF_LOG_2PI - log_sigma - 0.5 * z * z + share.value
+    both = location_scale(z, inverse, skew * share.slope - z, skew**2 * share.bend - 1.0)
+    d_mu, d_sigma, mu_mu, mu_sigma, sigma_sigma = both
+    mixed = share.slope + u * share.bend
+    rest = (-inverse * mixed, sigma_sigma, -z * mixed, z * z * share.bend)
+    return (value, d_mu, d_sigma, z * share.slope, mu_mu, mu_sigma, *rest)
 
 
 def _log_density(f: Functions, y: Any, mu: Any, log_sigma: Any, skew: Any) -> Any:

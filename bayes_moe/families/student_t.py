@@ -11,8 +11,9 @@ import numpy as np
 
 from ..predictors import Constant
 from .base import Closure, Family, Parameter, Role, Support, default_priors
-from .closed import ClosedTerms, location_scale, stirling
+from .closed import ClosedTerms
 from .draws import common_shape
+from .elementary import exp, location_scale, log1p, stirling
 from .formulas import HALF_LOG_2PI, Functions, graphs, log_rising, on_arrays
 from .normal import MU, SIGMA
 
@@ -62,28 +63,7 @@ class StudentT(Family):
     def closed_form(
         self, y: np.ndarray, etas: Sequence[np.ndarray], given: Sequence[np.ndarray], *, bends: bool
     ) -> ClosedTerms:
-        mu, log_sigma, log_excess = etas
-        inverse, excess = np.exp(-log_sigma), np.exp(log_excess)
-        nu = 2.0 + excess
-        z = (y - mu) * inverse
-        square = z * z
-        total = nu + square
-        log_tail = np.log1p(square / nu)
-        half, more = stirling(0.5 * nu, bends=bends), stirling(0.5 * nu + 0.5, bends=bends)
-        # log Gamma((nu + 1)/2) - log Gamma(nu/2) - log(nu/2)/2, Stirling's leading terms written without cancelling
-        lead = 0.5 * ((nu + 1.0) * np.log1p(1.0 / nu) - 1.0)
-        value = lead - more.value + half.value - HALF_LOG_2PI - log_sigma - 0.5 * (nu + 1.0) * log_tail
-        slopes, seconds = location_scale(z, inverse, -(nu + 1.0) * z / total, (nu + 1.0) * (square - nu) / total**2)
-        by_nu = 0.5 * (np.log1p(1.0 / nu) - 1.0 / nu - more.slope + half.slope)
-        by_nu = by_nu - 0.5 * (log_tail - (nu + 1.0) * square / (nu * total))
-        twice = 0.5 / (nu**2 * (nu + 1.0)) - 0.25 * (more.bend - half.bend)
-        crossed = square * (nu * total - (nu + 1.0) * (total + nu)) / (nu * total) ** 2
-        twice = twice + 0.5 * (square / (nu * total) + crossed)
-        pull = excess * (square - 1.0) / total**2
-        rest = [inverse * z * pull, square * pull, excess * (excess * twice + by_nu)]
-        return ClosedTerms(
-            value, [*slopes, excess * by_nu], [seconds[0], seconds[1], rest[0], seconds[2], rest[1], rest[2]]
-        )
+        return ClosedTerms.read(student_terms(*self.known(y, given), *etas), len(etas))
 
     def log_density(self, y: np.ndarray, **predicted: np.ndarray) -> np.ndarray:
         return on_arrays(_log_density, y, *(predicted[name] for name in self.predicted))
@@ -107,6 +87,32 @@ class StudentT(Family):
         half = 1.0 + 0.5 * np.exp(predicted["log_nu_minus_2"])
         normal = rng.standard_normal(shape) / np.sqrt(rng.standard_gamma(half, shape) / half)
         return np.asarray(predicted["mu"] + np.exp(predicted["log_sigma"]) * normal)
+
+
+def student_terms(y: Any, mu: Any, log_sigma: Any, log_excess: Any) -> Any:
+    """Return the log density with its derivatives; see `closed`."""
+    inverse, excess = exp(-log_sigma), exp(log_excess)
+    nu = 2.0 + excess
+    z = (y - mu) * inverse
+    square = z * z
+    total = nu + square
+    # not a number where the square is none, so that the graph says how far out that is
+    log_tail, log_step = log1p(square / nu) + 0.0 * square, log1p(1.0 / nu)
+    half, more = stirling(0.5 * nu), stirling(0.5 * nu + 0.5)
+    # log Gamma((nu + 1)/2) - log Gamma(nu/2) - log(nu/2)/2, Stirling's leading terms written without cancelling
+    lead = 0.5 * ((nu + 1.0) * log_step - 1.0)
+    value = lead - more.value + half.value - HALF_LOG_2PI - log_sigma - 0.5 * (nu + 1.0) * log_tail
+    bend = (nu + 1.0) * (square - nu) / total**2
+    d_mu, d_sigma, mu_mu, mu_sigma, sigma_sigma = location_scale(z, inverse, -(nu + 1.0) * z / total, bend)
+    by_nu = 0.5 * (log_step - 1.0 / nu - more.slope + half.slope)
+    by_nu = by_nu - 0.5 * (log_tail - (nu + 1.0) * square / (nu * total))
+    twice = 0.5 / (nu**2 * (nu + 1.0)) - 0.25 * (more.bend - half.bend)
+    crossed = square * (nu * total - (nu + 1.0) * (total + nu)) / (nu * total) ** 2
+    twice = twice + 0.5 * (square / (nu * total) + crossed)
+    pull = excess * (square - 1.0) / total**2
+    slopes = (d_mu, d_sigma, excess * by_nu)
+    nu_nu = excess * (excess * twice + by_nu)
+    return (value, *slopes, mu_mu, mu_sigma, inverse * z * pull, sigma_sigma, square * pull, nu_nu)
 
 
 def _log_density(f: Functions, y: Any, mu: Any, log_sigma: Any, log_nu_minus_2: Any) -> Any:

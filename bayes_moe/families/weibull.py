@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..predictors import Constant, Linear
-from .base import Closure, Family, Parameter, Role, Support, default_priors
+from .base import Closure, Family, Known, Parameter, Role, Support, default_priors
 from .checks import refuse_not_positive, weighted_mean
 from .closed import ClosedTerms
 from .draws import LEAST, common_shape
+from .elementary import exp
 from .formulas import Functions, graphs, on_arrays
 
 _SHORT = 0.02  # 1 / shape below which the squared coefficient of variation comes from its power series
@@ -57,19 +58,13 @@ class Weibull(Family):
     def logpdf(self, y: Any, *predicted: Any) -> Any:
         return _log_density(graphs(), y, *predicted)
 
+    def known(self, y: np.ndarray, given: Sequence[np.ndarray]) -> Known:
+        return (np.log(y),)
+
     def closed_form(
         self, y: np.ndarray, etas: Sequence[np.ndarray], given: Sequence[np.ndarray], *, bends: bool
     ) -> ClosedTerms:
-        log_scale, log_shape = etas
-        shape, log_y = np.exp(log_shape), np.log(y)
-        power = shape * (log_y - log_scale)
-        grown = np.exp(power)
-        value = log_shape + power - log_y - grown
-        return ClosedTerms(
-            value,
-            [shape * (grown - 1.0), 1.0 + power * (1.0 - grown)],
-            [-(shape**2) * grown, shape * (grown - 1.0 + power * grown), power * (1.0 - grown) - power**2 * grown],
-        )
+        return ClosedTerms.read(weibull_terms(*self.known(y, given), *etas), len(etas))
 
     def log_density(self, y: np.ndarray, **predicted: np.ndarray) -> np.ndarray:
         return on_arrays(_log_density, y, *(predicted[name] for name in self.predicted))
@@ -113,6 +108,20 @@ def _log_excess(inverse: np.ndarray) -> np.ndarray:
     for term, order in zip(zeta(orders) / orders * (2.0**orders - 2.0), orders, strict=True):
         series = series + (-1.0) ** order * term * e**order
     return np.where(inverse < _SHORT, series, gammaln(1.0 + 2.0 * inverse) - 2.0 * gammaln(1.0 + inverse))
+
+
+def weibull_terms(log_y: Any, log_scale: Any, log_shape: Any) -> Any:
+    """Return the log density with its derivatives; see `closed`."""
+    shape = exp(log_shape)
+    power = shape * (log_y - log_scale)
+    grown = exp(power)
+    slopes = (shape * (grown - 1.0), 1.0 + power * (1.0 - grown))
+    bends = (
+        -(shape**2) * grown,
+        shape * (grown - 1.0 + power * grown),
+        power * (1.0 - grown) - power**2 * grown,
+    )
+    return (log_shape + power - log_y - grown, *slopes, *bends)
 
 
 def _log_density(f: Functions, y: Any, log_scale: Any, log_shape: Any) -> Any:

@@ -10,9 +10,10 @@ import numpy as np
 
 from ..errors import SpecError
 from ..predictors import Constant
-from .base import Closure, Family, Parameter, Role, Support, default_priors
+from .base import Closure, Family, Known, Parameter, Role, Support, default_priors
 from .closed import ClosedTerms
-from .draws import common_shape, expit
+from .draws import common_shape
+from .elementary import exp, expit, logaddexp, softplus, where
 from .formulas import Functions, arrays, graphs, is_count
 from .negative_binomial import NegativeBinomial
 from .poisson import Poisson
@@ -91,6 +92,9 @@ class ZeroInflated(Family):
         base = self.base.logpdf(f.where(inside, y, 0.0), *predicted[:-1])
         return _inflate(f, y, inside, base, predicted[-1])
 
+    def known(self, y: np.ndarray, given: Sequence[np.ndarray]) -> Known:
+        return self.base.known(y, given)
+
     def closed_form(
         self, y: np.ndarray, etas: Sequence[np.ndarray], given: Sequence[np.ndarray], *, bends: bool
     ) -> ClosedTerms:
@@ -98,17 +102,13 @@ class ZeroInflated(Family):
         base = self.base.closed_form(y, inner, given, bends=bends)
         assert base is not None  # both bases have one
         count = len(inner)
-        chance = expit(logit)
-        none, some = -np.logaddexp(0.0, -logit), -np.logaddexp(0.0, logit) + base.value
-        zero = y == 0
-        value = np.where(zero, np.logaddexp(none, some), some)
-        share = np.where(zero, np.exp(some - value), 1.0)  # of the base in this row
+        value, share, slope, chance = inflated(y, base.value, logit)
         both = share * (1.0 - share)
-        slopes = [*(share * slope for slope in base.slopes), 1.0 - share - chance]
         seconds, at = [], iter(base.bends)
         for i in range(count):
             seconds += [share * next(at) + both * base.slopes[i] * base.slopes[j] for j in range(i, count)]
             seconds.append(-both * base.slopes[i])
+        slopes = [*(share * one for one in base.slopes), slope]
         return ClosedTerms(value, slopes, [*seconds, both - chance * (1.0 - chance)])
 
     def log_density(self, y: np.ndarray, **predicted: np.ndarray) -> np.ndarray:
@@ -136,6 +136,16 @@ class ZeroInflated(Family):
         inner = {name: np.broadcast_to(value, size) for name, value in _without_zero(predicted).items()}
         counts = self.base.draw(rng, **inner)
         return np.where(rng.random(size) < expit(predicted["logit_zero"]), 0.0, counts)
+
+
+def inflated(y: Any, base: Any, logit: Any) -> Any:
+    """Return the log density from that of the base, the base's share in it, the slope in the logit and the chance."""
+    none, some = -softplus(-logit), -softplus(logit) + base
+    zero = y == 0.0
+    value = where(zero, logaddexp(none, some), some)
+    share = where(zero, exp(some - value), 1.0)
+    chance = expit(logit)
+    return value, share, 1.0 - share - chance, chance
 
 
 def _without_zero(predicted: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -27,11 +27,13 @@ class EqualGate(Gate):
     predictor: Predictor = field(default_factory=Constant, init=False, repr=False)
 
     def bind(self, experts: int, basis: Basis) -> BoundGate:
-        return _BoundEqual(experts)
+        return BoundEqual(experts)
 
 
 @dataclass(frozen=True)
-class _BoundEqual(BoundGate):
+class BoundEqual(BoundGate):
+    """Equal weights."""
+
     experts: int
 
     @property

@@ -136,7 +136,9 @@ class ADVI:
     def _climb(self, density: LogDensity, guide: BoundGuide, seed: int, report: Report) -> Ascent:
         """Maximise the bound over the guide."""
         base = base_draws(self._count(density.size), density.size, generator(seed, _BASE_ROLE))
-        bound = _Bound(density.compiled(), guide, base)
+        with report.task("ADVI loads its code (compiled once on a machine, about 10 s)", 1) as advance:
+            bound = _Bound(density.compiled(), guide, base)
+            advance(1, "")
         with report.task("ADVI", self.steps) as advance:
             try:
                 begin = _finite_start(bound, guide)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
-from numba import carray, cfunc, types
+from numba import carray, types
 
 from ..log_density import Machine
-from ..pointers import DENSITY, call_density, doubles_at
+from ..pointers import DENSITY, address_of, call_density, doubles_at
 from .charts import Chart
 
 
@@ -58,12 +56,6 @@ def _copied(size, expanded, point, out, data):  # type: ignore[no-untyped-def]  
     return 0
 
 
-@cache
-def _callback() -> int:
-    """Return the address of `_called` as a C function; compiled once and kept on disk."""
-    return int(cfunc(DENSITY, cache=True)(_called).address)
-
-
 def chart_machine(chart: Chart, density: Machine) -> tuple[Machine, np.ndarray]:
     """Return a density as a C function of the chart's u, and an array whose first entry stops it when set to 1."""
     funnel = chart.recentred.funnel
@@ -76,11 +68,10 @@ def chart_machine(chart: Chart, density: Machine) -> tuple[Machine, np.ndarray]:
         np.array([chart.recentred.rate]),
     )
     data = np.array([0, density.function, density.data, *(a.ctypes.data for a in arrays), *span], dtype=np.int64)
-    return Machine(_callback(), data.ctypes.data, (data, arrays, density)), data
+    return Machine(address_of(_called, DENSITY), data.ctypes.data, (data, arrays, density)), data
 
 
-@cache
-def copy_callback() -> int:
+def copy_address() -> int:
     """Return the address of a C function that hands a sampler's point on as it is."""
     signature = types.int32(
         types.uint64,
@@ -89,4 +80,4 @@ def copy_callback() -> int:
         types.CPointer(types.float64),
         types.CPointer(types.int64),
     )
-    return int(cfunc(signature, cache=True)(_copied).address)
+    return address_of(_copied, signature)

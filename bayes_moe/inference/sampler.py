@@ -12,7 +12,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ..errors import InterruptedFit
-from ..log_density import Compiled, LogDensity
+from ..log_density import Compiled, LogDensity, Machine
 from .charts import Chart, Function
 from .progress import Report
 from .settings import generator
@@ -125,8 +125,9 @@ def processors() -> int:
 def _model(chart: Chart, density: LogDensity, seed: int) -> tuple[Any, Callable[[], None]]:
     """Return nutpie's view of the density, and what stops it in the middle of a trajectory."""
     starts = _Starts(chart, density.compiled(), seed)
-    if isinstance(density, Compiled):
-        return _native_model(chart, density, starts)
+    machine = density.machine() if isinstance(density, Compiled) else None
+    if machine is not None:
+        return _native_model(chart, machine, starts)
     from nutpie.compiled_pyfunc import from_pyfunc
 
     model = from_pyfunc(
@@ -141,17 +142,17 @@ def _model(chart: Chart, density: LogDensity, seed: int) -> tuple[Any, Callable[
     return model, lambda: None
 
 
-def _native_model(chart: Chart, density: Compiled, starts: _Starts) -> tuple[Any, Callable[[], None]]:
+def _native_model(chart: Chart, inner: Machine, starts: _Starts) -> tuple[Any, Callable[[], None]]:
     from nutpie.compile_pymc import CompiledPyMCModel
 
-    from .chart_kernel import chart_machine, copy_callback
+    from .chart_kernel import chart_machine, copy_address
 
     size = chart.size
-    machine, flag = chart_machine(chart, density.machine())
+    machine, flag = chart_machine(chart, inner)
     model = CompiledPyMCModel(
         dims={},
         compiled_logp_func=SimpleNamespace(address=machine.function),
-        compiled_expand_func=SimpleNamespace(address=copy_callback()),
+        compiled_expand_func=SimpleNamespace(address=copy_address()),
         initial_point_func=starts,
         shared_data={},
         shared_var_keys={},

@@ -200,13 +200,13 @@ class _HSGPBasis(Basis):
         amplitude = LearnedScale(min(1.0, scale), 1.0) if self.amplitude is None else self.amplitude
         return self._weights(amplitude, self.lengthscale)
 
-    def _weights(self, amplitude: LearnedScale, lengthscale: LearnedScale) -> _SpectralWeights:
+    def _weights(self, amplitude: LearnedScale, lengthscale: LearnedScale) -> SpectralWeights:
         dims = len(self.positions)
         constant = 0.5 * dims * log(2.0 * pi)
         if self.kernel is Kernel.MATERN52:
             numerator = 2.0**dims * pi ** (0.5 * dims) * gamma(0.5 * (dims + 5)) * 5.0**2.5
             constant = log(numerator / (0.75 * pi**0.5))
-        return _SpectralWeights(
+        return SpectralWeights(
             kernel=self.kernel,
             dims=dims,
             learned=(amplitude.spread > 0, lengthscale.spread > 0),
@@ -220,7 +220,7 @@ class _HSGPBasis(Basis):
 
 
 @dataclass(frozen=True, eq=False)
-class _SpectralWeights(Weights):
+class SpectralWeights(Weights):
     """Square roots of a kernel's spectral density at the basis's frequencies, over the volume of the box.
 
     With u = ℓ²|ω|² and D columns, log s is 2 log α + D log ℓ - u/2 for the squared exponential and 2 log α + D log ℓ

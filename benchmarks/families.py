@@ -1,0 +1,82 @@
+"""What does compiled code save on families and gates beside Normal experts under softmax?
+
+The same density twice: as the C function that samplers call, and through NumPy and the graphs of the families, as
+EM uses it; that is also what a family without compiled code has. Draws are the same.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import replace
+
+import numpy as np
+
+import bayes_moe as bm
+from bayes_moe.binding.bind import bind, target_of
+from bayes_moe.data import read_training
+
+from .timing import in_turn, keep, say, show
+
+ROWS, DRAWS, TUNE, CHAINS = 500, 200, 200, 2
+
+
+def problems() -> dict[str, tuple[bm.MixtureOfExperts, np.ndarray, np.ndarray]]:
+    """Return models with data: two lines, or curves, that cross, on the family's scale."""
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((ROWS, 1))
+    line = np.where(rng.random(ROWS) < 0.5, 1.0 + 0.8 * x[:, 0], 2.0 - 0.5 * x[:, 0])
+    noise = rng.standard_normal(ROWS)
+    share = 1.0 / (1.0 + np.exp(1.0 - line))
+    targets = {
+        bm.Poisson(): rng.poisson(np.exp(line)),
+        bm.NegativeBinomial(): rng.negative_binomial(4.0, 4.0 / (4.0 + np.exp(line))),
+        bm.Gamma(): np.exp(line) * rng.standard_gamma(8.0, ROWS) / 8.0,
+        bm.Beta(): np.clip(rng.beta(20.0 * share, 20.0 * (1.0 - share)), 1e-6, 1.0 - 1e-6),
+        bm.StudentT(): line + 0.3 * rng.standard_t(5.0, ROWS),
+        bm.SkewNormal(): line + 0.3 * np.abs(noise) + 0.1 * rng.standard_normal(ROWS),
+        bm.Categorical(): np.digitize(line + noise, [1.0, 2.0]),
+        bm.Ordinal(): np.digitize(line + noise, [0.5, 1.0, 2.0]),
+        bm.MvNormal(): np.column_stack([line + 0.3 * noise, x[:, 0] - line + 0.3 * rng.standard_normal(ROWS)]),
+    }
+    out = {type(f).__name__: (bm.MixtureOfExperts([bm.Expert(f)] * 2), x, y) for f, y in targets.items()}
+    y = line + 0.3 * noise
+    out["tree of 2 x 2"] = (bm.MixtureOfExperts(4, bm.TreeGate((2, 2))), x, y)
+    out["Gaussian gate"] = (bm.MixtureOfExperts(2, bm.GaussianGate()), x, y)
+    out["HSGP of 10"] = (bm.MixtureOfExperts([bm.Expert(mu=bm.HSGP(10))] * 2), x, np.sin(3.0 * line) + 0.2 * noise)
+    return out
+
+
+def main() -> None:
+    """Print microseconds of a gradient and seconds of sampling, compiled and not."""
+    rows = []
+    for name, (model, x, y) in problems().items():
+        target = target_of(model)
+        data = read_training(x, y, experts=len(model.experts), parameters=0, target=target)
+        fast = bind(model, data).density
+        slow = replace(fast)
+        slow.__dict__["_machine"] = None
+        mode = bm.EM(seed=1).run(fast).mode
+        functions = {"compiled": fast.compiled(), "NumPy": slow.compiled()}
+        with warnings.catch_warnings():  # what is compiled first is not counted
+            warnings.simplefilter("ignore", bm.FitWarning)
+            bm.NUTS(draws=10, tune=10, chains=1, seed=1).run(fast, start=mode)
+        micro = in_turn({key: lambda f=f, q=mode: f(q) for key, f in functions.items()}, rounds=7, inner=50)
+        seconds: dict[str, list[float]] = {"compiled": [], "NumPy": []}
+        for key, density in (("compiled", fast), ("NumPy", slow), ("compiled", fast)):
+            begin = time.perf_counter()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", bm.FitWarning)
+                bm.NUTS(draws=DRAWS, tune=TUNE, chains=CHAINS, seed=1).run(density, start=mode)
+            seconds[key].append(time.perf_counter() - begin)
+        one, two = float(np.mean(seconds["compiled"])), seconds["NumPy"][0]
+        both = [micro["compiled"] * 1e6, micro["NumPy"] * 1e6]
+        say(f"{name}: {two / one:.1f}")
+        rows.append([name, *both, both[1] / both[0], one, two, two / one])
+    header = ["experts", "gradient us", "NumPy us", "ratio", "NUTS s", "NumPy s", "ratio of NUTS"]
+    show(f"{ROWS} rows, one covariate; NUTS: {CHAINS} chains of {TUNE} + {DRAWS} from the mode", header, rows)
+    keep("families", [dict(zip(header, row, strict=True)) for row in rows])
+
+
+if __name__ == "__main__":
+    main()
