@@ -11,10 +11,11 @@ import numpy as np
 from ..errors import EMDecreased
 from ..log_density import Latent
 from .climb import monotone_step
+from .moves import MOVES
 from .outcome import Optimum
 from .progress import Report
 from .settings import generator
-from .starts import PORTFOLIO, from_labels, graft, shift, split
+from .starts import PORTFOLIO, from_labels
 
 _SHORT = 8
 _FEWEST, _MOST = 8, 16
@@ -28,12 +29,7 @@ _RETURNED, _HOPELESS = 0.05, 6.0  # mean change of a row's log density; log post
 _ROUND = 6
 _USUAL = 64  # who asks for more starts than by default asks for more moves, too
 _NEXT = 0.25  # chance that a move starts at the best optimum, else at the next, and so on
-_KINDS: tuple[str, ...] = (
-    *("graft", "shift", "graft", "split_and_merge", "graft", "anneal"),
-    *("graft", "shift", "graft", "graft", "restart", "graft"),
-)
 _SEARCHING = 8  # with fewer starts the user wants a quick answer, not a search
-_LOG_TEMPERATURE = (-1.0, 3.5)
 
 Candidate = tuple[float, np.ndarray, str]
 Finish = Callable[[Latent, np.ndarray, str], tuple[Optimum, np.ndarray]]
@@ -210,15 +206,15 @@ class Search:
         known = self.ranked()[:_TOP]
         moves = []
         for turn in range(_ROUND * round_, _ROUND * (round_ + 1)):
-            kind = _KINDS[turn % len(_KINDS)]
+            move = MOVES[turn % len(MOVES)]
             optimum = known[min(int(rng.geometric(_NEXT)), len(known)) - 1]
             try:
-                value, q = self._few_steps(quick, _moved(quick, optimum.q, kind, rng), reseed=False)
+                value, q = self._few_steps(quick, move(quick, optimum.q, rng), reseed=False)
             except EMDecreased:
                 # into a spike, where rounding alone lowers the log posterior: a move in vain, and counted
                 self.abandoned += 1
             else:
-                moves.append((value, q, kind))
+                moves.append((value, q, move.__name__))
         return moves
 
     def _promising(self, quick: Latent, moves: list[Candidate]) -> list[Candidate]:
@@ -229,28 +225,12 @@ class Search:
         self.landmarks += [quick.row_log_density(o.q) for o, _ in self.optima[len(self.landmarks) :]]
         weights = quick.scene().weights
         kept = []
-        for value, q, kind in _distinct(moves, _ROUND):
+        for value, q, recipe in _distinct(moves, _ROUND):
             rows = quick.row_log_density(q)
             nearest = min(weights @ np.abs(rows - other) for other in self.landmarks) / weights.sum()
             if value > floor and nearest > _RETURNED:
-                kept.append((value, q, kind))
+                kept.append((value, q, recipe))
         return kept
-
-
-def _moved(quick: Latent, q: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
-    """Return responsibilities moved away from those at q."""
-    scene, experts = quick.scene(), quick.experts
-    if kind == "anneal":
-        return quick.responsibilities(q, temperature=float(np.exp(rng.uniform(*_LOG_TEMPERATURE))))
-    if kind == "restart":
-        return PORTFOLIO[int(rng.integers(len(PORTFOLIO)))](scene, experts, rng)
-    responsibilities = quick.responsibilities(q)
-    if kind == "graft":
-        return graft(responsibilities, scene, int(rng.integers(experts)), rng)
-    if kind == "shift":
-        return shift(responsibilities, scene, rng)
-    expert, into = rng.choice(experts, 2, replace=False)
-    return split(responsibilities, scene, int(expert), int(into), rng)
 
 
 def _distinct(candidates: list[Candidate], count: int) -> list[Candidate]:
