@@ -51,12 +51,12 @@ def restart(density: Latent, _: np.ndarray, rng: np.random.Generator) -> np.ndar
 
 
 def divide_again(density: Latent, q: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Two or three neighbours along a covariate divide their rows anew."""
+    """Three or more neighbours along a covariate divide their rows anew."""
     scene, experts = density.scene(), density.experts
     if scene.features.shape[1] == 0:
         return restart(density, q, rng)
     responsibilities, column = density.responsibilities(q), int(rng.integers(scene.features.shape[1]))
-    size = min(int(rng.integers(2, 4)), experts)
+    size = int(rng.integers(min(3, experts), experts + 1))
     first = int(rng.integers(experts - size + 1))
     chosen = _neighbours(responsibilities, scene, column)[first : first + size]
     return redivided(responsibilities, scene, column, ((chosen, chosen),), rng)
@@ -82,18 +82,9 @@ def transfer(density: Latent, q: np.ndarray, rng: np.random.Generator) -> np.nda
 
 
 MOVES: tuple[Move, ...] = (
-    graft,
-    divide_again,
-    shift,
-    transfer,
-    graft,
-    split_and_merge,
-    divide_again,
-    anneal,
-    graft,
-    transfer,
-    restart,
-    graft,
+    *(divide_again, graft, shift, divide_again, transfer, divide_again),
+    *(divide_again, graft, shift, divide_again, split_and_merge, divide_again),
+    *(divide_again, graft, shift, divide_again, anneal, restart),
 )
 """Moves in the order in which rounds take them."""
 

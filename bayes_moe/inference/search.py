@@ -25,10 +25,11 @@ _PROBE, _UNSEEN = 12, 0.2
 _FEW_ROWS = 100  # among so few a dozen starts are too much alike to tell of what they have not seen
 _ROUNDS, _ROUND_CELLS, _TOP = (24, 100), 2.4e5, 8  # rounds at most; rows times experts in all of them
 _PATIENCE, _RIVAL = 8, 10.0  # idle rounds where optima rival, and how far below the best a rival may lie
+_RESTLESS, _ENDURANCE = 0.4, 3.0  # share of rivals seen once that tells of others unseen; patience with them
 _RETURNED, _HOPELESS = 0.05, 6.0  # mean change of a row's log density; log posterior below the last of the best
 _ROUND = 6
 _USUAL = 64  # who asks for more starts than by default asks for more moves, too
-_NEXT = 0.25  # chance that a move starts at the best optimum, else at the next, and so on
+_NEXT = 0.15  # chance that a move starts at the best optimum, else at the next, and so on
 _SEARCHING = 8  # with fewer starts the user wants a quick answer, not a search
 
 Candidate = tuple[float, np.ndarray, str]
@@ -106,7 +107,7 @@ class Search:
         """
         once = sum(optimum.hits == 1 for optimum, _ in self.optima)
         same = len(self.candidates) - len(_distinct(self.candidates, len(self.candidates)))
-        return bool((once + 1) / (self.long_runs + same + 1) <= _UNSEEN) and self._rivals() == 0
+        return bool((once + 1) / (self.long_runs + same + 1) <= _UNSEEN) and not self._rivals()
 
     def rescue(self) -> bool:
         """After an interrupt, run the best short run to the end if nothing else is; return whether there is any."""
@@ -193,13 +194,17 @@ class Search:
                     break
 
     def _patience(self) -> int:
-        effort = max(1.0, self.starts / _USUAL)
-        return int(_PATIENCE * effort) if self._rivals() else 1
+        rivals = self._rivals()
+        if not rivals:
+            return 1
+        unseen = sum(optimum.hits == 1 for optimum in rivals) / len(rivals)
+        effort = max(1.0, self.starts / _USUAL) * (_ENDURANCE if unseen > _RESTLESS else 1.0)
+        return int(_PATIENCE * effort)
 
-    def _rivals(self) -> int:
-        """Return how many sound optima are nearly as good as the best."""
+    def _rivals(self) -> list[Optimum]:
+        """Return the sound optima that are nearly as good as the best."""
         best, *others = self.ranked()
-        return sum(best.log_posterior - o.log_posterior < _RIVAL and not o.collapsed for o in others)
+        return [o for o in others if best.log_posterior - o.log_posterior < _RIVAL and not o.collapsed]
 
     def _moves(self, quick: Latent, round_: int, rng: np.random.Generator) -> list[Candidate]:
         """Return short runs from one round of moves, each away from one of the best optima."""

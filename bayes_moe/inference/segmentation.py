@@ -18,11 +18,11 @@ import numpy as np
 
 from ..log_density import Scene
 
-_CUTS, _ROWS = 20, 300  # cut points, and rows whose costs are looked at
+_CUTS, _ROWS = 24, 300  # cut points, and rows whose costs are looked at
 _STEPS, _NEAR = 6, 0.4  # EM steps of two lines; where near ends, in variances of one line
 _FEWEST = 3.0  # rows that a line holds
 _VARIANCE_FLOOR = (1e-4, 1e-2)  # of y's variance, drawn; else lines through few rows would win
-_TEMPERATURE = (0.5, 8.0)
+_TEMPERATURE, _ARRANGING = (0.3, 1.5), 1.5  # of segmentations, drawn, and of how many lines their segments hold
 _DOUBLES = 2  # segments of two lines at most
 _SLOPE_RIDGE = 1e-6
 _LEAK = 1e-5
@@ -82,7 +82,7 @@ def divide(whole: Stretch, experts: int, rng: np.random.Generator) -> np.ndarray
     arrangements = [(a, least) for a in _arrangements(experts) if np.isfinite(least := _least(costs, a))]
     if not arrangements:
         return None
-    chances = _chances(np.array([least for _, least in arrangements]), 0.5 * sum(_TEMPERATURE))
+    chances = _chances(np.array([least for _, least in arrangements]), _ARRANGING)
     arrangement = arrangements[int(rng.choice(len(arrangements), p=chances))][0]
     cuts = _drawn(costs, arrangement, temperature, rng)
     # the cut points of a few rows, as places among all of them
