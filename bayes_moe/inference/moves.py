@@ -10,7 +10,8 @@ Ueda et al. (2000), split and merge EM; Ueda and Nakano (1998), deterministic an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from .segmentation import along, divide
 from .starts import CERTAIN, PORTFOLIO, from_labels
 
 _LOG_TEMPERATURE = (-1.0, 3.5)
+_SHIFTED, _SHIFTS = (1, 2, 4), 24  # rows that pass a boundary; how many boundaries and numbers are tried at most
+_NEARBY, _LEAST_SHARE = 0.5, 5.0  # chance that rows go to a neighbour; then a share down to 2⁻⁵ of them
 
 Move = Callable[[Latent, np.ndarray, np.random.Generator], np.ndarray]
 
@@ -36,8 +39,33 @@ def graft(density: Latent, q: np.ndarray, rng: np.random.Generator) -> np.ndarra
 
 
 def shift(density: Latent, q: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One expert hands rows over to another."""
-    return hand_over(density.responsibilities(q), density.scene(), rng)
+    """One expert hands rows over to another: to a neighbour few more often than many, to any as often few as many."""
+    scene, responsibilities = density.scene(), density.responsibilities(q)
+    columns = scene.features.shape[1]
+    if columns and rng.random() < _NEARBY:
+        order = _neighbours(responsibilities, scene, int(rng.integers(columns)))
+        place = int(rng.integers(density.experts - 1))
+        giver, taker = rng.permutation(order[place : place + 2])
+        share = 0.5 ** rng.uniform(1.0, _LEAST_SHARE)
+    else:
+        giver, taker = rng.choice(density.experts, 2, replace=False)
+        share = 0.5 * rng.random()
+    return hand_over(responsibilities, scene, int(giver), int(taker), share)
+
+
+def boundary_shifts(density: Latent, q: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yield hard labels where one expert hands one to a few rows over to a neighbour along a covariate."""
+    scene, responsibilities = density.scene(), density.responsibilities(q)
+    pairs = [
+        pair
+        for column in range(scene.features.shape[1])
+        for one, other in pairwise(_neighbours(responsibilities, scene, column))
+        for pair in ((int(one), int(other)), (int(other), int(one)))
+    ]
+    sizes = responsibilities.sum(axis=0)
+    shifts = [(*pair, rows) for pair in dict.fromkeys(pairs) for rows in _SHIFTED]
+    for giver, taker, rows in [shifts[each] for each in rng.permutation(len(shifts))[:_SHIFTS]]:
+        yield hand_over(responsibilities, scene, giver, taker, rows / max(sizes[giver], 1.0))
 
 
 def anneal(density: Latent, q: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -59,32 +87,13 @@ def divide_again(density: Latent, q: np.ndarray, rng: np.random.Generator) -> np
     size = int(rng.integers(min(3, experts), experts + 1))
     first = int(rng.integers(experts - size + 1))
     chosen = _neighbours(responsibilities, scene, column)[first : first + size]
-    return redivided(responsibilities, scene, column, ((chosen, chosen),), rng)
-
-
-def transfer(density: Latent, q: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Neighbours along a covariate divide their rows among one expert more, other neighbours among one less."""
-    scene, experts = density.scene(), density.experts
-    if scene.features.shape[1] == 0 or experts < 3:
-        return divide_again(density, q, rng)
-    responsibilities, column = density.responsibilities(q), int(rng.integers(scene.features.shape[1]))
-    order = _neighbours(responsibilities, scene, column)
-    losing = int(rng.integers(2, min(3, experts - 1) + 1))
-    gaining = int(rng.integers(1, min(2, experts - losing) + 1))
-    # one window before the other, with room before, between and after them
-    sizes = (gaining, losing) if rng.random() < 0.5 else (losing, gaining)
-    skip, more = np.sort(rng.integers(experts - losing - gaining + 1, size=2))
-    windows = order[skip : skip + sizes[0]], order[more + sizes[0] : more + sum(sizes)]
-    givers, takers = windows if sizes[0] == losing else windows[::-1]
-    moved = int(rng.integers(losing))
-    divisions = ((takers, np.append(takers, givers[moved])), (givers, np.delete(givers, moved)))
-    return redivided(responsibilities, scene, column, divisions, rng)
+    return redivided(responsibilities, scene, column, chosen, rng)
 
 
 MOVES: tuple[Move, ...] = (
-    *(divide_again, graft, shift, divide_again, transfer, divide_again),
-    *(divide_again, graft, shift, divide_again, split_and_merge, divide_again),
-    *(divide_again, graft, shift, divide_again, anneal, restart),
+    *(divide_again, graft, shift, divide_again, graft, split_and_merge),
+    *(divide_again, graft, shift, divide_again, graft, anneal),
+    *(divide_again, graft, shift, divide_again, shift, restart),
 )
 """Moves in the order in which rounds take them."""
 
@@ -109,42 +118,34 @@ def split(responsibilities: np.ndarray, scene: Scene, expert: int, into: int, rn
     return np.asarray(0.98 * out + 0.02 / out.shape[1])
 
 
-def hand_over(responsibilities: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """Return hard labels where one expert hands the rows nearest to another expert over to it.
+def hand_over(responsibilities: np.ndarray, scene: Scene, giver: int, taker: int, share: float) -> np.ndarray:
+    """Return hard labels where ``giver`` hands a share of its rows, at least one, over to ``taker``: the nearest ones.
 
     Where gates are steps, EM cannot move a boundary past a row; this can.
     """
     labels = np.argmax(responsibilities, axis=1)
-    giver, taker = rng.choice(responsibilities.shape[1], 2, replace=False)
     rows, others = np.flatnonzero(labels == giver), np.flatnonzero(labels == taker)
     if len(rows) > 3 and len(others):
         towards = scene.features[others].mean(axis=0) - scene.features[rows].mean(axis=0)
         order = np.argsort(-scene.features[rows] @ towards, kind="stable")
-        labels[rows[order[: int(rng.integers(1, len(rows) // 2 + 1))]]] = taker
+        labels[rows[order[: max(1, round(share * len(rows)))]]] = taker
     return from_labels(labels, responsibilities.shape[1], belief=CERTAIN)
 
 
 def redivided(
-    responsibilities: np.ndarray,
-    scene: Scene,
-    column: int,
-    divisions: tuple[tuple[np.ndarray, np.ndarray], ...],
-    rng: np.random.Generator,
+    responsibilities: np.ndarray, scene: Scene, column: int, experts: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return responsibilities where the rows of some experts are divided anew along a column.
-
-    ``divisions`` are pairs: whose rows, and among whom. Where rows are too few to divide, nothing changes.
-    """
-    labels = np.argmax(responsibilities, axis=1)
+    """Return responsibilities where some experts divide their rows anew along a column, if there are rows enough."""
+    rows = np.flatnonzero(np.isin(np.argmax(responsibilities, axis=1), experts))
+    if not len(rows):
+        return responsibilities
+    stretch = along(scene, rows, column)
+    divided = divide(stretch, len(experts), rng)
+    if divided is None:
+        return responsibilities
     out = responsibilities.copy()
-    for owners, experts in divisions:
-        rows = np.flatnonzero(np.isin(labels, owners))
-        stretch = along(scene, rows, column)
-        divided = divide(stretch, len(experts), rng)
-        if divided is None:
-            return responsibilities
-        out[rows] = 0.0
-        out[np.ix_(stretch.rows, experts)] = divided
+    out[rows] = 0.0
+    out[np.ix_(stretch.rows, experts)] = divided
     return out
 
 

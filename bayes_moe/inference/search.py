@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import EMDecreased
 from ..log_density import Latent
 from .climb import monotone_step
-from .moves import MOVES
+from .moves import MOVES, boundary_shifts
 from .outcome import Optimum
 from .progress import Report
 from .settings import generator
@@ -25,7 +25,7 @@ _PROBE, _UNSEEN = 12, 0.2
 _FEW_ROWS = 100  # among so few a dozen starts are too much alike to tell of what they have not seen
 _ROUNDS, _ROUND_CELLS, _TOP = (24, 100), 2.4e5, 8  # rounds at most; rows times experts in all of them
 _PATIENCE, _RIVAL = 8, 10.0  # idle rounds where optima rival, and how far below the best a rival may lie
-_RESTLESS, _ENDURANCE = 0.4, 3.0  # share of rivals seen once that tells of others unseen; patience with them
+_RESTLESS, _ENDURANCE = 0.4, 2.0  # share of rivals seen once that tells of others unseen; patience with them
 _RETURNED, _HOPELESS = 0.05, 6.0  # mean change of a row's log density; log posterior below the last of the best
 _ROUND = 6
 _USUAL = 64  # who asks for more starts than by default asks for more moves, too
@@ -61,6 +61,7 @@ class Search:
         self.candidates: list[Candidate] = []
         self.finished: list[Candidate] = []
         self.landmarks: list[np.ndarray] = []
+        self.polished: Optimum | None = None
         self.optima: list[tuple[Optimum, np.ndarray]] = []
         self.short_runs: list[tuple[str, float]] = []
         self.long_runs = 0
@@ -177,7 +178,10 @@ class Search:
         return from_labels(labels, density.experts)
 
     def _improve(self, report: Report) -> None:
-        """Move away from the best optima, until a few rounds in a row bring nothing better; one, where none rivals."""
+        """Move away from the best optima, until a few rounds in a row bring nothing better; one, where none rivals.
+
+        Where there are rivals, the boundaries of the best are tried one by one at the end.
+        """
         rng = generator(self.seed, 2)
         quick = self._quick()
         cells = max(len(quick.scene().target) * quick.experts, 1)
@@ -190,7 +194,7 @@ class Search:
                 best = self.ranked()[0].log_posterior
                 advance(round_ + 1, f"best {best:.4f}")
                 idle = 0 if best > before + _SAME else idle + 1
-                if idle >= self._patience():
+                if idle >= self._patience() and not self._polished(quick, rng):
                     break
 
     def _patience(self) -> int:
@@ -213,27 +217,44 @@ class Search:
         for turn in range(_ROUND * round_, _ROUND * (round_ + 1)):
             move = MOVES[turn % len(MOVES)]
             optimum = known[min(int(rng.geometric(_NEXT)), len(known)) - 1]
-            try:
-                value, q = self._few_steps(quick, move(quick, optimum.q, rng), reseed=False)
-            except EMDecreased:
-                # into a spike, where rounding alone lowers the log posterior: a move in vain, and counted
-                self.abandoned += 1
-            else:
-                moves.append((value, q, move.__name__))
+            moves += self._moved(quick, move(quick, optimum.q, rng), move.__name__)
         return moves
+
+    def _moved(self, quick: Latent, responsibilities: np.ndarray, recipe: str) -> list[Candidate]:
+        """Return the short run from responsibilities, or none."""
+        try:
+            return [(*self._few_steps(quick, responsibilities, reseed=False), recipe)]
+        except EMDecreased:
+            # into a spike, where rounding alone lowers the log posterior: a move in vain, and counted
+            self.abandoned += 1
+            return []
+
+    def _polished(self, quick: Latent, rng: np.random.Generator) -> bool:
+        """Return whether the best optimum got better by a few rows handed over from neighbour to neighbour."""
+        best, before = self.ranked()[0], self.ranked()[0].log_posterior
+        if not self._rivals() or best is self.polished:
+            return False
+        self.polished = best
+        floor = quick.logp(best.q) + _SAME
+        for responsibilities in boundary_shifts(quick, best.q, rng):
+            for value, q, recipe in self._moved(quick, responsibilities, "boundary_shift"):
+                if value > floor:
+                    self.take(q, recipe)
+        return self.ranked()[0].log_posterior > before + _SAME
 
     def _promising(self, quick: Latent, moves: list[Candidate]) -> list[Candidate]:
         """Return the moves that neither fell too low nor are on their way back to an optimum already known."""
         known = self.ranked()[:_TOP]
         # thinned rows stand for all, so that both log posteriors are of the same size
-        floor = min(quick.logp(o.q) for o in known) - _HOPELESS
+        values = [quick.logp(o.q) for o in known]
+        best, floor = values[0] + _SAME, min(values) - _HOPELESS
         self.landmarks += [quick.row_log_density(o.q) for o, _ in self.optima[len(self.landmarks) :]]
         weights = quick.scene().weights
         kept = []
         for value, q, recipe in _distinct(moves, _ROUND):
             rows = quick.row_log_density(q)
             nearest = min(weights @ np.abs(rows - other) for other in self.landmarks) / weights.sum()
-            if value > floor and nearest > _RETURNED:
+            if value > best or (value > floor and nearest > _RETURNED):
                 kept.append((value, q, recipe))
         return kept
 
