@@ -18,7 +18,7 @@ import numpy as np
 
 from ..log_density import Scene
 
-_CUTS, _ROWS = 24, 300  # cut points, and rows whose costs are looked at
+_CUTS, _ROWS = 24, 150  # cut points, and rows whose costs are looked at
 _STEPS, _NEAR = 6, 0.4  # EM steps of two lines; where near ends, in variances of one line
 _FEWEST = 3.0  # rows that a line holds
 _VARIANCE_FLOOR = (1e-4, 1e-2)  # of y's variance, drawn; else lines through few rows would win
@@ -46,7 +46,7 @@ class Stretch:
     weights: np.ndarray
 
     def thinned(self, rng: np.random.Generator) -> Stretch:
-        """Return a stretch of a few hundred of the rows, which stands for all."""
+        """Return a stretch of some of the rows, which stands for all."""
         if len(self.rows) <= _ROWS:
             return self
         few = np.sort(rng.choice(len(self.rows), _ROWS, replace=False))
