@@ -22,6 +22,7 @@ from . import mixtures, predictions, scores, tables
 from .draws import Draws, Labels
 from .mixtures import MixtureDraws
 from .saving import save
+from .standard_errors import Errors, standard_errors
 from .status import FitStatus
 
 
@@ -217,10 +218,20 @@ class Fit:
     def summary(self, *, prob: float = 0.9) -> Any:
         """Return a table of relabelled parameters in the user's units (a pandas frame).
 
-        For draws: ArviZ's summary with an equal-tailed interval of ``prob``; for a point fit: the mode.
+        For draws: ArviZ's summary with an equal-tailed interval of ``prob``. For a point fit: the mode, its standard
+        errors from the observed information of the log posterior (``se``), and those of the sandwich, which do not
+        lean on the model being right (``sandwich_se``); ``attrs["no_standard_errors"]`` says why where there are none.
+
+        References
+        ----------
+        Louis (1982), JRSS B 44; White (1982), Econometrica 50.
         """
         posterior = self.idata["posterior"].to_dataset()
-        return tables.summary(posterior, prob, point=self.outcome.point)
+        return tables.summary(posterior, prob, self._errors if self.outcome.point else None)
+
+    @cached_property
+    def _errors(self) -> Errors | str:
+        return standard_errors(self.bound, self.draws)
 
     def prior_summary(self) -> Any:
         """Return every free variable with its prior on the standardised scale and what it means for the user."""
