@@ -64,6 +64,7 @@ class Search:
         self.polished: Optimum | None = None
         self.optima: list[tuple[Optimum, np.ndarray]] = []
         self.short_runs: list[tuple[str, float]] = []
+        self.moves = 0
         self.long_runs = 0
         self.reseeded = 0
         self.abandoned = 0
@@ -222,6 +223,7 @@ class Search:
 
     def _moved(self, quick: Latent, responsibilities: np.ndarray, recipe: str) -> list[Candidate]:
         """Return the short run from responsibilities, or none."""
+        self.moves += 1
         try:
             return [(*self._few_steps(quick, responsibilities, reseed=False), recipe)]
         except EMDecreased:
