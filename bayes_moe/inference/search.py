@@ -25,6 +25,7 @@ _PROBE, _UNSEEN = 12, 0.2
 _FEW_ROWS = 100  # among so few a dozen starts are too much alike to tell of what they have not seen
 _ROUNDS, _ROUND_CELLS, _TOP = (24, 100), 2.4e5, 8  # rounds at most; rows times experts in all of them
 _PATIENCE, _RIVAL = 8, 10.0  # idle rounds where optima rival, and how far below the best a rival may lie
+_MOST_AGREE, _MANY_AGREE, _AGREED = 0.75, 0.5, 2  # share of runs at the best; idle rounds where so many agree
 _RESTLESS, _ENDURANCE = 0.4, 2.0  # share of rivals seen once that tells of others unseen; patience with them
 _RETURNED, _HOPELESS = 0.05, 6.0  # mean change of a row's log density; log posterior below the last of the best
 _ROUND = 6
@@ -103,13 +104,15 @@ class Search:
                 advance(index + 1, f"best {self.ranked()[0].log_posterior:.4f}")
 
     def _settled(self) -> bool:
-        """Return whether nothing rivals the best and the optima not yet seen hold few starts, by Good and Turing.
+        """Return whether nothing rivals the best, or most runs end there, and the optima not yet seen hold few starts.
 
-        Their share is about that of the runs that ended where no other run did; one such run is added for safety.
+        Their share is about that of the runs that ended where no other run did (Good and Turing); one such run is added
+        for safety.
         """
         once = sum(optimum.hits == 1 for optimum, _ in self.optima)
         same = len(self.candidates) - len(_distinct(self.candidates, len(self.candidates)))
-        return bool((once + 1) / (self.long_runs + same + 1) <= _UNSEEN) and not self._rivals()
+        seen = (once + 1) / (self.long_runs + same + 1) <= _UNSEEN
+        return bool(seen) and (not self._rivals() or self._agreement() >= _MOST_AGREE)
 
     def rescue(self) -> bool:
         """After an interrupt, run the best short run to the end if nothing else is; return whether there is any."""
@@ -202,9 +205,15 @@ class Search:
         rivals = self._rivals()
         if not rivals:
             return 1
+        if self._agreement() >= _MANY_AGREE:
+            return _AGREED
         unseen = sum(optimum.hits == 1 for optimum in rivals) / len(rivals)
         effort = max(1.0, self.starts / _USUAL) * (_ENDURANCE if unseen > _RESTLESS else 1.0)
         return int(_PATIENCE * effort)
+
+    def _agreement(self) -> float:
+        """Return the share of the runs that ended at the best optimum."""
+        return self.ranked()[0].hits / self.long_runs
 
     def _rivals(self) -> list[Optimum]:
         """Return the sound optima that are nearly as good as the best."""

@@ -18,7 +18,8 @@ import numpy as np
 
 from ..log_density import Scene
 
-_CUTS, _ROWS = 24, 150  # cut points, and rows whose costs are looked at
+_CUTS, _ROWS = (8, 24), 150  # cut points, at least and at most; rows whose costs are looked at
+_CUTS_EACH = 5  # cut points for every expert
 _STEPS, _NEAR = 6, 0.4  # EM steps of two lines; where near ends, in variances of one line
 _FEWEST = 3.0  # rows that a line holds
 _VARIANCE_FLOOR = (1e-4, 1e-2)  # of y's variance, drawn; else lines through few rows would win
@@ -97,7 +98,8 @@ def _edges(x: np.ndarray, experts: int, rng: np.random.Generator) -> np.ndarray 
     places = places[(places >= _FEWEST) & (places <= len(x) - _FEWEST)]
     if len(x) < _FEWEST * experts or not len(places):
         return None
-    chosen = np.sort(rng.choice(places, min(_CUTS, len(places)), replace=False))
+    number = min(int(np.clip(_CUTS_EACH * experts, *_CUTS)), len(places))
+    chosen = np.sort(rng.choice(places, number, replace=False))
     return np.concatenate([[0], chosen, [len(x)]])
 
 
