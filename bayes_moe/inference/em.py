@@ -147,6 +147,8 @@ class EM:
                 "decrement": best.decrement,
                 "smallest_eigenvalue": best.smallest_eigenvalue,
                 "hits": best.hits,
+                "starts": len(search.short_runs),
+                "moves": search.moves,
                 "long_runs": search.long_runs,
                 "reseeded": search.reseeded,
                 "abandoned": search.abandoned,

@@ -11,10 +11,11 @@ import numpy as np
 from ..errors import EMDecreased
 from ..log_density import Latent
 from .climb import monotone_step
+from .moves import MOVES, boundary_shifts
 from .outcome import Optimum
 from .progress import Report
 from .settings import generator
-from .starts import PORTFOLIO, from_labels, graft, shift, split
+from .starts import PORTFOLIO, from_labels
 
 _SHORT = 8
 _FEWEST, _MOST = 8, 16
@@ -24,16 +25,13 @@ _PROBE, _UNSEEN = 12, 0.2
 _FEW_ROWS = 100  # among so few a dozen starts are too much alike to tell of what they have not seen
 _ROUNDS, _ROUND_CELLS, _TOP = (24, 100), 2.4e5, 8  # rounds at most; rows times experts in all of them
 _PATIENCE, _RIVAL = 8, 10.0  # idle rounds where optima rival, and how far below the best a rival may lie
+_MOST_AGREE, _MANY_AGREE, _AGREED = 0.75, 0.5, 2  # share of runs at the best; idle rounds where so many agree
+_RESTLESS, _ENDURANCE = 0.4, 2.0  # share of rivals seen once that tells of others unseen; patience with them
 _RETURNED, _HOPELESS = 0.05, 6.0  # mean change of a row's log density; log posterior below the last of the best
 _ROUND = 6
 _USUAL = 64  # who asks for more starts than by default asks for more moves, too
-_NEXT = 0.25  # chance that a move starts at the best optimum, else at the next, and so on
-_KINDS: tuple[str, ...] = (
-    *("graft", "shift", "graft", "split_and_merge", "graft", "anneal"),
-    *("graft", "shift", "graft", "graft", "restart", "graft"),
-)
+_NEXT = 0.15  # chance that a move starts at the best optimum, else at the next, and so on
 _SEARCHING = 8  # with fewer starts the user wants a quick answer, not a search
-_LOG_TEMPERATURE = (-1.0, 3.5)
 
 Candidate = tuple[float, np.ndarray, str]
 Finish = Callable[[Latent, np.ndarray, str], tuple[Optimum, np.ndarray]]
@@ -64,8 +62,10 @@ class Search:
         self.candidates: list[Candidate] = []
         self.finished: list[Candidate] = []
         self.landmarks: list[np.ndarray] = []
+        self.polished: Optimum | None = None
         self.optima: list[tuple[Optimum, np.ndarray]] = []
         self.short_runs: list[tuple[str, float]] = []
+        self.moves = 0
         self.long_runs = 0
         self.reseeded = 0
         self.abandoned = 0
@@ -104,13 +104,15 @@ class Search:
                 advance(index + 1, f"best {self.ranked()[0].log_posterior:.4f}")
 
     def _settled(self) -> bool:
-        """Return whether nothing rivals the best and the optima not yet seen hold few starts, by Good and Turing.
+        """Return whether nothing rivals the best, or most runs end there, and the optima not yet seen hold few starts.
 
-        Their share is about that of the runs that ended where no other run did; one such run is added for safety.
+        Their share is about that of the runs that ended where no other run did (Good and Turing); one such run is added
+        for safety.
         """
         once = sum(optimum.hits == 1 for optimum, _ in self.optima)
         same = len(self.candidates) - len(_distinct(self.candidates, len(self.candidates)))
-        return bool((once + 1) / (self.long_runs + same + 1) <= _UNSEEN) and self._rivals() == 0
+        seen = (once + 1) / (self.long_runs + same + 1) <= _UNSEEN
+        return bool(seen) and (not self._rivals() or self._agreement() >= _MOST_AGREE)
 
     def rescue(self) -> bool:
         """After an interrupt, run the best short run to the end if nothing else is; return whether there is any."""
@@ -180,7 +182,10 @@ class Search:
         return from_labels(labels, density.experts)
 
     def _improve(self, report: Report) -> None:
-        """Move away from the best optima, until a few rounds in a row bring nothing better; one, where none rivals."""
+        """Move away from the best optima, until a few rounds in a row bring nothing better; one, where none rivals.
+
+        Where there are rivals, the boundaries of the best are tried one by one at the end.
+        """
         rng = generator(self.seed, 2)
         quick = self._quick()
         cells = max(len(quick.scene().target) * quick.experts, 1)
@@ -193,64 +198,76 @@ class Search:
                 best = self.ranked()[0].log_posterior
                 advance(round_ + 1, f"best {best:.4f}")
                 idle = 0 if best > before + _SAME else idle + 1
-                if idle >= self._patience():
+                if idle >= self._patience() and not self._polished(quick, rng):
                     break
 
     def _patience(self) -> int:
-        effort = max(1.0, self.starts / _USUAL)
-        return int(_PATIENCE * effort) if self._rivals() else 1
+        rivals = self._rivals()
+        if not rivals:
+            return 1
+        if self._agreement() >= _MANY_AGREE:
+            return _AGREED
+        unseen = sum(optimum.hits == 1 for optimum in rivals) / len(rivals)
+        effort = max(1.0, self.starts / _USUAL) * (_ENDURANCE if unseen > _RESTLESS else 1.0)
+        return int(_PATIENCE * effort)
 
-    def _rivals(self) -> int:
-        """Return how many sound optima are nearly as good as the best."""
+    def _agreement(self) -> float:
+        """Return the share of the runs that ended at the best optimum."""
+        return self.ranked()[0].hits / self.long_runs
+
+    def _rivals(self) -> list[Optimum]:
+        """Return the sound optima that are nearly as good as the best."""
         best, *others = self.ranked()
-        return sum(best.log_posterior - o.log_posterior < _RIVAL and not o.collapsed for o in others)
+        return [o for o in others if best.log_posterior - o.log_posterior < _RIVAL and not o.collapsed]
 
     def _moves(self, quick: Latent, round_: int, rng: np.random.Generator) -> list[Candidate]:
         """Return short runs from one round of moves, each away from one of the best optima."""
         known = self.ranked()[:_TOP]
         moves = []
         for turn in range(_ROUND * round_, _ROUND * (round_ + 1)):
-            kind = _KINDS[turn % len(_KINDS)]
+            move = MOVES[turn % len(MOVES)]
             optimum = known[min(int(rng.geometric(_NEXT)), len(known)) - 1]
-            try:
-                value, q = self._few_steps(quick, _moved(quick, optimum.q, kind, rng), reseed=False)
-            except EMDecreased:
-                # into a spike, where rounding alone lowers the log posterior: a move in vain, and counted
-                self.abandoned += 1
-            else:
-                moves.append((value, q, kind))
+            moves += self._moved(quick, move(quick, optimum.q, rng), move.__name__)
         return moves
+
+    def _moved(self, quick: Latent, responsibilities: np.ndarray, recipe: str) -> list[Candidate]:
+        """Return the short run from responsibilities, or none."""
+        self.moves += 1
+        try:
+            return [(*self._few_steps(quick, responsibilities, reseed=False), recipe)]
+        except EMDecreased:
+            # into a spike, where rounding alone lowers the log posterior: a move in vain, and counted
+            self.abandoned += 1
+            return []
+
+    def _polished(self, quick: Latent, rng: np.random.Generator) -> bool:
+        """Return whether the best optimum got better by a few rows handed over from neighbour to neighbour."""
+        best, before = self.ranked()[0], self.ranked()[0].log_posterior
+        if not self._rivals() or best is self.polished:
+            return False
+        self.polished = best
+        floor = quick.logp(best.q) + _SAME
+        for responsibilities in boundary_shifts(quick, best.q, rng):
+            for value, q, recipe in self._moved(quick, responsibilities, "boundary_shift"):
+                if value > floor:
+                    self.take(q, recipe)
+        return self.ranked()[0].log_posterior > before + _SAME
 
     def _promising(self, quick: Latent, moves: list[Candidate]) -> list[Candidate]:
         """Return the moves that neither fell too low nor are on their way back to an optimum already known."""
         known = self.ranked()[:_TOP]
         # thinned rows stand for all, so that both log posteriors are of the same size
-        floor = min(quick.logp(o.q) for o in known) - _HOPELESS
+        values = [quick.logp(o.q) for o in known]
+        best, floor = values[0] + _SAME, min(values) - _HOPELESS
         self.landmarks += [quick.row_log_density(o.q) for o, _ in self.optima[len(self.landmarks) :]]
         weights = quick.scene().weights
         kept = []
-        for value, q, kind in _distinct(moves, _ROUND):
+        for value, q, recipe in _distinct(moves, _ROUND):
             rows = quick.row_log_density(q)
             nearest = min(weights @ np.abs(rows - other) for other in self.landmarks) / weights.sum()
-            if value > floor and nearest > _RETURNED:
-                kept.append((value, q, kind))
+            if value > best or (value > floor and nearest > _RETURNED):
+                kept.append((value, q, recipe))
         return kept
-
-
-def _moved(quick: Latent, q: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
-    """Return responsibilities moved away from those at q."""
-    scene, experts = quick.scene(), quick.experts
-    if kind == "anneal":
-        return quick.responsibilities(q, temperature=float(np.exp(rng.uniform(*_LOG_TEMPERATURE))))
-    if kind == "restart":
-        return PORTFOLIO[int(rng.integers(len(PORTFOLIO)))](scene, experts, rng)
-    responsibilities = quick.responsibilities(q)
-    if kind == "graft":
-        return graft(responsibilities, scene, int(rng.integers(experts)), rng)
-    if kind == "shift":
-        return shift(responsibilities, scene, rng)
-    expert, into = rng.choice(experts, 2, replace=False)
-    return split(responsibilities, scene, int(expert), int(into), rng)
 
 
 def _distinct(candidates: list[Candidate], count: int) -> list[Candidate]:

@@ -11,15 +11,12 @@ from collections.abc import Callable
 import numpy as np
 
 from ..log_density import Scene
+from .segmentation import along, divide
 
 _SWEEPS = 4
-_HARD, _CERTAIN = 0.95, 0.99999
+_HARD, CERTAIN = 0.95, 0.99999
 _CUTS = 120
 _VARIANCE_FLOOR = (1e-4, 1e-1)
-_GRAFTS, _GRAFT_CELLS, _GRAFTS_KEPT = (10, 100), 2e5, 50  # lines tried at once; rows of all of them
-_GRAFT_STEPS, _UNLIKE = 3, 0.25
-_NARROWEST = (0.01, 0.3)  # least sigma of a graft, in sd of y: collapsed ones would win
-_ELSEWHERE = -5.0  # log of a graft's prior weight outside its neighbourhood
 
 
 Recipe = Callable[[Scene, int, np.random.Generator], np.ndarray]
@@ -46,15 +43,15 @@ def k_regressions(scene: Scene, experts: int, rng: np.random.Generator) -> np.nd
     size = min(n, p + 2)
     beta = np.empty((experts, p + 1))
     for k in range(experts):
-        chosen = rng.choice(n, size, replace=False, p=_probabilities(scene.weights))
-        beta[k] = _ridge(design[chosen], scene.target[chosen], np.ones(size))
+        chosen = rng.choice(n, size, replace=False, p=probabilities(scene.weights))
+        beta[k] = ridge(design[chosen], scene.target[chosen], np.ones(size))
     labels = np.zeros(n, dtype=int)
     for _ in range(_SWEEPS):
         labels = np.argmin(np.abs(scene.target[:, None] - design @ beta.T), axis=1)
         for k in range(experts):
             mine = labels == k
             if mine.sum() > p + 1:
-                beta[k] = _ridge(design[mine], scene.target[mine], scene.weights[mine])
+                beta[k] = ridge(design[mine], scene.target[mine], scene.weights[mine])
     return from_labels(labels, experts)
 
 
@@ -66,9 +63,9 @@ def local_regressions(scene: Scene, experts: int, rng: np.random.Generator) -> n
     size = min(n, max(p + 3, n // (3 * experts)))
     beta = np.empty((experts, p + 1))
     for k in range(experts):
-        centre = joint[rng.choice(n, p=_probabilities(scene.weights))]
+        centre = joint[rng.choice(n, p=probabilities(scene.weights))]
         chosen = np.argpartition(((joint - centre) ** 2).sum(axis=1), size - 1)[:size]
-        beta[k] = _ridge(design[chosen], scene.target[chosen], np.ones(size))
+        beta[k] = ridge(design[chosen], scene.target[chosen], np.ones(size))
     residual = np.abs(scene.target[:, None] - design @ beta.T)
     return from_labels(np.argmin(residual, axis=1), experts)
 
@@ -126,7 +123,21 @@ def segments(scene: Scene, experts: int, rng: np.random.Generator) -> np.ndarray
         labels[order[edges[before] : edges[at]]] = k - 1
         at = before
     # where a gate is a step, EM from soft labels never finds the step
-    return from_labels(labels, experts, belief=_CERTAIN if rng.random() < 0.6 else _HARD)
+    return from_labels(labels, experts, belief=CERTAIN if rng.random() < 0.6 else _HARD)
+
+
+def overlapping_segments(scene: Scene, experts: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw contiguous segments along one covariate, of which some hold two lines, from their likelihood."""
+    n, p = scene.features.shape
+    if p == 0:
+        return random_partition(scene, experts, rng)
+    stretch = along(scene, np.arange(n), int(rng.integers(p)))
+    divided = divide(stretch, experts, rng)
+    if divided is None:
+        return slices(scene, experts, rng)
+    out = np.empty((n, experts))
+    out[stretch.rows] = divided
+    return out
 
 
 def _segment_costs(
@@ -173,7 +184,7 @@ def residual_bands(scene: Scene, experts: int, rng: np.random.Generator) -> np.n
     """Bands of the residuals of one regression, signed or absolute, with random shares."""
     n = len(scene.target)
     design = np.column_stack([np.ones(n), scene.features])
-    residual = scene.target - design @ _ridge(design, scene.target, scene.weights)
+    residual = scene.target - design @ ridge(design, scene.target, scene.weights)
     if rng.random() < 0.5:
         residual = np.abs(residual)
     order = np.argsort(residual, kind="stable")
@@ -214,6 +225,7 @@ PORTFOLIO: tuple[Recipe, ...] = (
     segments,
     clusters,
     slices,
+    overlapping_segments,
     k_regressions,
     tree_leaves,
     local_regressions,
@@ -229,138 +241,6 @@ PORTFOLIO: tuple[Recipe, ...] = (
 """Recipes in the order in which starts take them; those that win most often stand there more than once."""
 
 
-def split(responsibilities: np.ndarray, scene: Scene, expert: int, into: int, rng: np.random.Generator) -> np.ndarray:
-    """Return responsibilities where ``expert`` gives half of its rows to ``into``, whose rows go to the others.
-
-    The rows are parted along a random direction of covariates and target.
-    """
-    out = responsibilities.copy()
-    others = [k for k in range(out.shape[1]) if k != into]
-    out[:, others] += out[:, [into]] / len(others)
-    joint = np.column_stack([scene.features, scene.target])
-    score = joint @ rng.standard_normal(joint.shape[1])
-    mass = out[:, expert] * scene.weights
-    order = np.argsort(score, kind="stable")
-    half = np.searchsorted(np.cumsum(mass[order]), 0.5 * mass.sum())
-    upper = np.zeros(len(score), dtype=bool)
-    upper[order[half:]] = True
-    out[:, into] = np.where(upper, out[:, expert], 0.0)
-    out[:, expert] = np.where(upper, 0.0, out[:, expert])
-    return np.asarray(0.98 * out + 0.02 / out.shape[1])
-
-
-def shift(responsibilities: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """Return hard labels where one expert hands the rows nearest to another expert over to it.
-
-    Where gates are steps, EM cannot move a boundary past a row; this can.
-    """
-    labels = np.argmax(responsibilities, axis=1)
-    giver, taker = rng.choice(responsibilities.shape[1], 2, replace=False)
-    rows, others = np.flatnonzero(labels == giver), np.flatnonzero(labels == taker)
-    if len(rows) > 3 and len(others):
-        towards = scene.features[others].mean(axis=0) - scene.features[rows].mean(axis=0)
-        order = np.argsort(-scene.features[rows] @ towards, kind="stable")
-        labels[rows[order[: int(rng.integers(1, len(rows) // 2 + 1))]]] = taker
-    return from_labels(labels, responsibilities.shape[1], belief=_CERTAIN)
-
-
-def graft(responsibilities: np.ndarray, scene: Scene, into: int, rng: np.random.Generator) -> np.ndarray:
-    """Return responsibilities where ``into`` moves to rows that a line of its own would explain better.
-
-    Its old rows go to the other experts. Of many random local lines, each improved by EM beside the other experts,
-    the distinct ones that would raise the log likelihood most are kept, and a random one of them is taken: their
-    order says little of where EM ends.
-    """
-    near, rows = _neighbourhoods(responsibilities, scene, rng)
-    low, high = np.log(_NARROWEST)
-    floor = rng.uniform(float(low), float(high), len(near))
-    out = responsibilities.copy()
-    out[:, into] = 1e-9
-    out /= out.sum(axis=1, keepdims=True)
-    gain, share = _grown(scene, _own_log_density(out, scene), near, rows, floor)
-    kept = _unlike(gain, share)
-    if not kept:
-        return responsibilities
-    chosen = share[kept[int(rng.integers(len(kept)))]][:, None]
-    out *= 1.0 - chosen
-    out[:, into] += chosen[:, 0]
-    return out
-
-
-def _unlike(gain: np.ndarray, share: np.ndarray) -> list[int]:
-    """Return the grafts of highest gain that differ in a good part of their rows."""
-    kept: list[int] = []
-    sizes = share.sum(axis=1)
-    for one in np.argsort(-gain, kind="stable"):
-        if not np.isfinite(gain[one]) or len(kept) == _GRAFTS_KEPT:
-            break
-        apart = np.abs(share[kept] - share[one]).sum(axis=1)
-        if np.all(apart > _UNLIKE * np.minimum(sizes[kept], sizes[one])):
-            kept.append(int(one))
-    return kept
-
-
-def _neighbourhoods(
-    responsibilities: np.ndarray, scene: Scene, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return random neighbourhoods in the covariates and a few rows of one expert in each, (grafts, n) masks."""
-    n, p = scene.features.shape
-    count = int(np.clip(_GRAFT_CELLS / n, *_GRAFTS))
-    centres = rng.choice(n, count, p=_probabilities(scene.weights))
-    parents = np.argmax(responsibilities[centres].cumsum(axis=1) > rng.random((count, 1)), axis=1)
-    squares = np.sum(scene.features**2, axis=1)
-    distance = squares - 2.0 * scene.features[centres] @ scene.features.T + 1e-9 * rng.random((count, n))
-    smallest, largest = min(n, p + 4), min(n, max(p + 5, int(0.6 * n)))
-    sizes = np.exp(rng.uniform(np.log(smallest), np.log(largest), count)).astype(int)
-    turns = np.arange(count)
-    near = distance <= np.sort(distance, axis=1)[turns, sizes - 1][:, None]
-    keys = near * rng.random((count, n)) * (responsibilities[:, parents].T + 0.02)
-    few = np.minimum(sizes, p + 1 + rng.geometric(0.5, count))
-    return near, keys >= -np.sort(-keys, axis=1)[turns, few - 1][:, None]
-
-
-def _own_log_density(responsibilities: np.ndarray, scene: Scene) -> np.ndarray:
-    """Return the log density of every row under its own expert, refitted with normal errors."""
-    n = len(scene.target)
-    design = np.column_stack([np.ones(n), scene.features])
-    out = np.zeros(n)
-    for share in responsibilities.T:
-        mine = share * scene.weights
-        square = (scene.target - design @ _ridge(design, scene.target, mine)) ** 2
-        variance = mine @ square / (mine.sum() + 1e-9) + 1e-6
-        out -= 0.5 * share * (np.log(variance) + square / variance)
-    return out
-
-
-def _grown(
-    scene: Scene, own: np.ndarray, near: np.ndarray, rows: np.ndarray, floor: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return what each line beside the mixture gains after a few EM steps, and its responsibilities (grafts, n)."""
-    n, p = scene.features.shape
-    design = np.column_stack([np.ones(n), scene.features])
-    local = np.where(near, 0.0, _ELSEWHERE)
-    share, weight = rows * scene.weights, np.full(len(near), 0.4)
-    gain = np.zeros(len(near))
-    for turn in range(_GRAFT_STEPS + 1):
-        beta = np.array([_ridge(design, scene.target, mine) for mine in share])
-        square = (scene.target - beta @ design.T) ** 2
-        if turn:
-            variance = np.sum(share * square, axis=1) / (share.sum(axis=1) + 1e-9)
-            weight = np.clip(np.sum(share * near, axis=1) / near.sum(axis=1), 0.02, 0.98)
-        else:
-            # a line passes through its few rows: a third of the neighbourhood tells its width
-            third = np.maximum(rows.sum(axis=1), near.sum(axis=1) // 3) - 1
-            variance = np.sort(np.where(near, square, np.inf), axis=1)[np.arange(len(near)), third]
-        log_sigma = np.maximum(0.5 * np.log(variance + 1e-12), floor)[:, None]
-        prior = np.log(weight)[:, None] + local
-        rest = own + np.log1p(-np.exp(prior))
-        ahead = np.clip(prior - log_sigma - 0.5 * square * np.exp(-2.0 * log_sigma) - rest, -500.0, 500.0)
-        share = scene.weights / (1.0 + np.exp(-ahead))
-        gain = np.sum(scene.weights * (rest + np.log1p(np.exp(ahead)) - own), axis=1)
-    gain[share.sum(axis=1) < p + 3] = -np.inf
-    return gain, np.where(scene.weights > 0, 1.0 / (1.0 + np.exp(-ahead)), 0.0)
-
-
 def _kmeans(points: np.ndarray, experts: int, rng: np.random.Generator) -> np.ndarray:
     from scipy.cluster.vq import ClusterError, kmeans2  # a third of a second that `import bayes_moe` does not pay
 
@@ -372,16 +252,18 @@ def _kmeans(points: np.ndarray, experts: int, rng: np.random.Generator) -> np.nd
     return np.asarray(labels)
 
 
-def _ridge(design: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def ridge(design: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return coefficients of a weighted regression, shrunk a little."""
     weighted = design * weights[:, None]
     return np.asarray(np.linalg.solve(weighted.T @ design + 1e-3 * np.eye(design.shape[1]), weighted.T @ target))
 
 
 def _spread(scene: Scene, rows: np.ndarray) -> float:
     design = np.column_stack([np.ones(rows.sum()), scene.features[rows]])
-    residual = scene.target[rows] - design @ _ridge(design, scene.target[rows], scene.weights[rows])
+    residual = scene.target[rows] - design @ ridge(design, scene.target[rows], scene.weights[rows])
     return float(scene.weights[rows] @ residual**2)
 
 
-def _probabilities(weights: np.ndarray) -> np.ndarray:
+def probabilities(weights: np.ndarray) -> np.ndarray:
+    """Return equal probabilities of the rows that count."""
     return np.asarray((weights > 0) / np.sum(weights > 0))

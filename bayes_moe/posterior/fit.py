@@ -203,6 +203,16 @@ class Fit(Predictive):
     def _errors(self) -> Errors | str:
         return standard_errors(self.bound, self.draws)
 
+    def optima(self) -> Any:
+        """Return a row for every optimum that EM's search found, the best first (a pandas frame).
+
+        Columns: ``log_posterior``; how far below the first (``gap``); runs that ended there (``hits``) and their
+        ``share``; the start or move that led there first (``recipe``); EM ``iterations``; ``gradient_norm``, Newton
+        ``decrement`` and ``smallest_eigenvalue`` of the negative Hessian; experts ``collapsed`` on few rows, and those
+        that repeat another (``duplicates``). Optima with a collapsed expert come last.
+        """
+        return tables.optima(self.bound, self.outcome)
+
     def prior_summary(self) -> Any:
         """Return every free variable with its prior on the standardised scale and what it means for the user."""
         return tables.prior_summary(self.bound)

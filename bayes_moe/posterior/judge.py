@@ -15,6 +15,7 @@ from .diagnose import Severity, sampling_verdict, severity
 from .draws import Draws, Labels
 from .labelled import probabilities_by_draw
 from .mixtures import MixtureDraws, gate_probabilities, marginal, pieces
+from .optima import duplicate_notices
 from .status import FitStatus
 
 _GRID = 10
@@ -29,6 +30,7 @@ def judge(bound: Bound, outcome: Outcome, draws: Draws, labels: Labels, posterio
     weak = weak_data(rows, bound.parameters.size)
     notices = [*bound.data.notices, *([weak] if weak else []), *outcome.notices]
     notices += _gate_notices(bound, draws)
+    notices += duplicate_notices(bound, outcome)
     notices += _feature_notices(bound, outcome)
     sampled = not outcome.point and "diverging" in outcome.sample_stats
     if not sampled:
@@ -136,7 +138,7 @@ def _gate_notices(bound: Bound, draws: Draws) -> Iterator[Notice]:
     sizes = gate_probabilities(draws.mixture(np.asarray(bound.data.table.values)[:5000])).mean(axis=0)
     unused = np.flatnonzero(sizes < 0.5 / max(len(bound.data.y), 1))
     if len(unused):
-        yield Notice("expert_unused", f"Experts {unused.tolist()} hold less than half a row: use fewer experts.")
+        yield Notice("unused_experts", f"Experts {unused.tolist()} hold less than half a row: use fewer experts.")
 
 
 def _ambiguous(labels: Labels) -> Notice:
@@ -168,10 +170,16 @@ def _about_training(outcome: Outcome) -> str:
 
 
 def _about_optimum(outcome: Outcome) -> str:
-    best = outcome.optima[0]
-    runs, hits = outcome.facts.get("long_runs", 1), best.hits
-    text = f"Log posterior {best.log_posterior:.4f}, reached by {hits} of {runs} runs brought to the end"
+    best, runs = outcome.optima[0], outcome.facts.get("long_runs", 1)
+    text = f"Log posterior {best.log_posterior:.4f}, reached by {best.hits} of {runs} runs brought to the end"
+    if outcome.facts.get("starts"):
+        text += f" ({_counted(outcome.facts['starts'], 'start')}, {_counted(outcome.facts['moves'], 'move')})"
     others = [o for o in outcome.optima[1:] if not o.collapsed]
     if others:
-        text += f"; the next optimum is {best.log_posterior - others[0].log_posterior:.3g} below"
+        text += f"; {_counted(len(others), 'other optimum', 'other optima')}"
+        text += f", the next {best.log_posterior - others[0].log_posterior:.3g} below"
     return f"{text}; Newton decrement {best.decrement:.1g}, smallest eigenvalue {best.smallest_eigenvalue:.2g}."
+
+
+def _counted(number: object, one: str, more: str = "") -> str:
+    return f"{number} {one if number == 1 else more or one + 's'}"

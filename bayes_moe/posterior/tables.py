@@ -10,7 +10,9 @@ import xarray as xr
 
 from ..binding.bind import Bound
 from ..errors import InputError
+from ..inference.outcome import Outcome
 from ..inference.settings import check_seed
+from .optima import optima_rows
 from .standard_errors import Errors
 from .status import FitStatus
 
@@ -62,6 +64,15 @@ def _labels(name: str, array: xr.DataArray) -> list[str]:
         [str(array[dim].values[i]) for dim, i in zip(array.dims, at, strict=True)] for at in np.ndindex(array.shape)
     ]
     return [f"{name}[{', '.join(each)}]" for each in indices]
+
+
+def optima(bound: Bound, outcome: Outcome) -> pd.DataFrame:
+    """Return the table of `Fit.optima`."""
+    table = pd.DataFrame(optima_rows(bound, outcome)).rename_axis("optimum")
+    for name in ("starts", "moves", "long_runs"):
+        if name in outcome.facts:
+            table.attrs[name] = outcome.facts[name]
+    return table
 
 
 def prior_summary(bound: Bound) -> pd.DataFrame:
