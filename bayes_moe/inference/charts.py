@@ -4,9 +4,9 @@ Two changes of variables, one after the other. Where a learned log scale t multi
 ``b = exp(r t) z``, the posterior is a curved ridge in z when the data speak about b, and one in b when they do not.
 A datum of precision λ about b leaves z with precision ``1 + λ exp(2 r t)``: then ``c = sqrt(1 + λ exp(2 r t)) z`` has
 one spread for every t, z where the scale is small and b where it is large. Where the data bound b from one side alone,
-as they do the slopes of a steep gate, ``c = exp(p r t) z`` lies between the two for every t. Which of them a value needs,
-and how far to go, is read from how the conditional spread of z falls along t (partial non-centring: Papaspiliopoulos,
-Roberts and Sköld 2007; Gorinova, Moore and Hoffman 2020). Then curvature whitens the rest.
+as they do the slopes of a steep gate, ``c = exp(p r t) z`` lies between the two for every t. Which of them a value
+needs, and how far to go, is read from how the conditional spread of z falls along t (partial non-centring:
+Papaspiliopoulos, Roberts and Sköld 2007; Gorinova, Moore and Hoffman 2020). Then curvature whitens the rest.
 """
 
 from __future__ import annotations
