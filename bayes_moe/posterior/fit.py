@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -15,18 +14,18 @@ from ..data import Data
 from ..errors import NotFittedError
 from ..families import Support
 from ..inference.outcome import Outcome
-from ..inference.settings import Seed
 from ..mixture import MixtureOfExperts
-from ..newdata import read_rows, read_target
+from ..newdata import read_rows
 from . import mixtures, predictions, scores, tables
 from .draws import Draws, Labels
 from .mixtures import MixtureDraws
+from .predictive import Predictive
 from .saving import save
 from .status import FitStatus
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Fit:
+class Fit(Predictive):
     """A model, the engine that fitted it, and what came out; every method works for every engine.
 
     Predictions average densities, distribution functions and first two moments over the draws; a point fit
@@ -135,51 +134,23 @@ class Fit:
 
         With ``hard=True`` the most probable expert's alone.
         """
-        return predictions.mean(self._mixture(X, gate_X, groups), self.data, hard=hard)
+        mixture = self.mixture(X, gate_X, groups)
+        return predictions.hard_mean(mixture, self.data) if hard else predictions.mean(mixture, self.data)
 
     def predict_proba(self, X: Any, *, gate_X: Any = None, groups: Any = None, hard: bool = False) -> xr.DataArray:
         """Return the probability of every label (obs, class), or with ``hard=True`` the most probable expert's."""
-        return predictions.probabilities(self._mixture(X, gate_X, groups), self.data, hard=hard)
-
-    def variance(self, X: Any, *, gate_X: Any = None, groups: Any = None) -> xr.DataArray:
-        """Return the predictive variance (obs,) or (obs, output): within experts, between experts, between draws."""
-        return predictions.variance(self._mixture(X, gate_X, groups), self.data, self._support)
-
-    def quantile(self, X: Any, q: float | Sequence[float], *, gate_X: Any = None, groups: Any = None) -> xr.DataArray:
-        """Return quantiles (obs, quantile) of the averaged distribution; (obs,) for a single level.
-
-        Of several outputs, each by itself: (obs, output, quantile).
-        """
-        return predictions.quantile(self._mixture(X, gate_X, groups), self.data, self._support, q)
-
-    def interval(self, X: Any, prob: float = 0.9, *, gate_X: Any = None, groups: Any = None) -> xr.DataArray:
-        """Return the equal-tailed predictive interval (obs, bound) that holds ``prob``, of each output by itself."""
-        return predictions.interval(self._mixture(X, gate_X, groups), self.data, self._support, prob)
-
-    def log_density(self, X: Any, y: Any, *, gate_X: Any = None, groups: Any = None) -> xr.DataArray:
-        """Return the log of the averaged density at y (obs,), in nats per unit of y."""
-        mixture = self._mixture(X, gate_X, groups)
-        return _rows(mixtures.log_density(mixture, self._target(y, mixture)), "log_density")
-
-    def cdf(self, X: Any, y: Any, *, gate_X: Any = None, groups: Any = None) -> xr.DataArray:
-        """Return the averaged P(Y <= y) (obs,), of each output by itself (obs, output)."""
-        mixture = self._mixture(X, gate_X, groups)
-        return predictions.cdf(mixture, self.data, self._support, self._target(y, mixture))
-
-    def sample(
-        self, X: Any, draws: int | None = None, seed: Seed = None, *, gate_X: Any = None, groups: Any = None
-    ) -> xr.DataArray:
-        """Return posterior predictive draws (sample, obs); by default one per posterior draw, 1000 for a point fit."""
-        tables.check_sample(draws, seed)
-        return predictions.sample(self._mixture(X, gate_X, groups), self.data, draws, seed)
+        mixture = self.mixture(X, gate_X, groups)
+        if hard:
+            return predictions.hard_probabilities(mixture, self.data)
+        return predictions.probabilities(mixture, self.data)
 
     def gate(self, X: Any, *, gate_X: Any = None, groups: Any = None) -> xr.DataArray:
         """Return gate probabilities (obs, expert)."""
-        return _by_expert(mixtures.gate_probabilities(self._mixture(X, gate_X, groups)), "gate")
+        return _by_expert(mixtures.gate_probabilities(self.mixture(X, gate_X, groups)), "gate")
 
     def expert_means(self, X: Any, *, gate_X: Any = None, groups: Any = None) -> xr.DataArray:
         """Return the experts' means (obs, expert) or (obs, output, expert)."""
-        return predictions.expert_means(self._mixture(X, gate_X, groups), self.data, self._support)
+        return predictions.expert_means(self.mixture(X, gate_X, groups), self.data, self.support)
 
     def responsibilities(self, X: Any = None, y: Any = None, *, gate_X: Any = None, groups: Any = None) -> xr.DataArray:
         """Return p(expert | x, y) (obs, expert) of new rows: ``E[g_k f_k] / Σ_j E[g_j f_j]``.
@@ -189,10 +160,11 @@ class Fit:
         """
         if X is None and y is None:
             return _by_expert(self.draws.training_responsibilities(), "responsibility")
-        mixture = self._mixture(X, gate_X, groups)
-        return _by_expert(mixtures.responsibilities(mixture, self._target(y, mixture)), "responsibility")
+        mixture = self.mixture(X, gate_X, groups)
+        return _by_expert(mixtures.responsibilities(mixture, self.target(y, mixture.rows)), "responsibility")
 
-    def _mixture(self, X: Any, gate_X: Any, groups: Any) -> MixtureDraws:
+    def mixture(self, X: Any, gate_X: Any = None, groups: Any = None) -> MixtureDraws:
+        """Return the mixture of every draw at rows; what the other predictions are made of."""
         data = self.data
         table, codes = read_rows(
             X,
@@ -205,11 +177,9 @@ class Fit:
         )
         return self.draws.mixture(table, codes)
 
-    def _target(self, y: Any, mixture: MixtureDraws) -> np.ndarray:
-        return read_target(y, mixture.rows, self.data.classes, self.data.outputs)
-
     @property
-    def _support(self) -> Support:
+    def support(self) -> Support:
+        """Where y lives."""
         return self.model.experts[0].family.support
 
     # -- tables ------------------------------------------------------------------------------------------------
@@ -255,10 +225,6 @@ class Fit:
 
     def _repr_html_(self) -> str:
         return tables.as_html(repr(self).splitlines()[0], self.status, self.summary())
-
-
-def _rows(values: np.ndarray, name: str) -> xr.DataArray:
-    return xr.DataArray(values, dims=("obs",), name=name)
 
 
 def _by_expert(values: np.ndarray, name: str) -> xr.DataArray:

@@ -12,40 +12,65 @@ from ..data import Data
 from ..errors import SpecError
 from ..families import Support
 from ..inference.settings import Seed, generator, settle_seed
-from . import mixtures, quantiles, sampling
+from . import blend, mixtures, quantiles
+from .blend import Blend
 from .labelled import class_probabilities
-from .mixtures import MixtureDraws, marginal
+from .mixtures import MixtureDraws
 
 _ORDERLESS = {Support.CLASSES: "labels without an order"}
 _LABELS = {Support.CLASSES: "labels without an order", Support.LEVELS: "labels, whose distances mean nothing"}
 
 
-def mean(m: MixtureDraws, data: Data, *, hard: bool) -> xr.DataArray:
+def mean(m: MixtureDraws | Blend, data: Data) -> xr.DataArray:
     """Return the predictive mean, or the most probable label."""
     if data.classes:
-        chances = class_probabilities(m, len(data.classes), hard=hard)
-        return _rows(_labels(data)[chances.argmax(axis=1)], "label")
-    return _each_output(m, data, mixtures.hard_mean if hard else mixtures.predictive_mean, "mean")
+        return _most_probable(blend.class_probabilities(m, len(data.classes)), data)
+    return _each_output(m, data, blend.predictive_mean, "mean")
 
 
-def probabilities(m: MixtureDraws, data: Data, *, hard: bool) -> xr.DataArray:
+def hard_mean(m: MixtureDraws, data: Data) -> xr.DataArray:
+    """Return the mean of the most probable expert, or its most probable label."""
+    if data.classes:
+        return _most_probable(class_probabilities(m, len(data.classes), hard=True), data)
+    return _each_output(m, data, mixtures.hard_mean, "mean")
+
+
+def _most_probable(chances: np.ndarray, data: Data) -> xr.DataArray:
+    return _rows(_labels(data)[chances.argmax(axis=1)], "label")
+
+
+def probabilities(m: MixtureDraws | Blend, data: Data) -> xr.DataArray:
     """Return the probability of every label (obs, class)."""
+    refuse_numbers(data)
+    return _by_class(blend.class_probabilities(m, len(data.classes)), data)
+
+
+def hard_probabilities(m: MixtureDraws, data: Data) -> xr.DataArray:
+    """Return the probability of every label (obs, class) by the most probable expert."""
+    refuse_numbers(data)
+    return _by_class(class_probabilities(m, len(data.classes), hard=True), data)
+
+
+def refuse_numbers(data: Data) -> None:
+    """Refuse probabilities of labels where y is no label."""
     if not data.classes:
         raise SpecError(
             "predict_proba: expected a model of labels (bm.Bernoulli, bm.Categorical, bm.Ordinal), got one of numbers "
             "→ use cdf or log_density"
         )
-    values = class_probabilities(m, len(data.classes), hard=hard)
+
+
+def _by_class(values: np.ndarray, data: Data) -> xr.DataArray:
     return xr.DataArray(values, dims=("obs", "class"), coords={"class": _labels(data)}, name="probability")
 
 
-def variance(m: MixtureDraws, data: Data, support: Support) -> xr.DataArray:
+def variance(m: MixtureDraws | Blend, data: Data, support: Support) -> xr.DataArray:
     """Return the predictive variance."""
     _refuse("variance", support, _LABELS)
-    return _each_output(m, data, mixtures.predictive_variance, "variance")
+    return _each_output(m, data, lambda one: blend.predictive_moments(one)[1], "variance")
 
 
-def quantile(m: MixtureDraws, data: Data, support: Support, q: float | Sequence[float]) -> xr.DataArray:
+def quantile(m: MixtureDraws | Blend, data: Data, support: Support, q: float | Sequence[float]) -> xr.DataArray:
     """Return quantiles of the averaged distribution, output by output."""
     _refuse("quantile", support, _ORDERLESS)
     found = _each_output(
@@ -55,7 +80,7 @@ def quantile(m: MixtureDraws, data: Data, support: Support, q: float | Sequence[
     return found.isel(quantile=0, drop=True) if np.ndim(q) == 0 else found
 
 
-def interval(m: MixtureDraws, data: Data, support: Support, prob: float) -> xr.DataArray:
+def interval(m: MixtureDraws | Blend, data: Data, support: Support, prob: float) -> xr.DataArray:
     """Return equal-tailed predictive intervals, output by output."""
     _refuse("interval", support, _ORDERLESS)
     bounds = {"bound": ["lower", "upper"]}
@@ -63,17 +88,18 @@ def interval(m: MixtureDraws, data: Data, support: Support, prob: float) -> xr.D
     return _as_labels(found, data, support).assign_attrs(prob=prob)
 
 
-def cdf(m: MixtureDraws, data: Data, support: Support, y: np.ndarray) -> xr.DataArray:
+def cdf(m: MixtureDraws | Blend, data: Data, support: Support, y: np.ndarray) -> xr.DataArray:
     """Return the averaged P(Y <= y), output by output."""
     _refuse("cdf", support, _ORDERLESS)
     columns = iter(y.T) if data.outputs else iter([y])
-    return _each_output(m, data, lambda one: mixtures.cdf(one, next(columns)), "cdf")
+    return _each_output(m, data, lambda one: blend.cdf(one, next(columns)), "cdf")
 
 
-def sample(m: MixtureDraws, data: Data, draws: int | None, seed: Seed) -> xr.DataArray:
+def sample(m: MixtureDraws | Blend, data: Data, draws: int | None, seed: Seed) -> xr.DataArray:
     """Return posterior predictive draws."""
-    size = draws if draws is not None else (1000 if m.draws == 1 else m.draws)
-    values: Any = sampling.sample(m, size, generator(settle_seed(seed), 9))
+    many = max(part.draws for _, part in blend.parts_of(m))
+    size = draws if draws is not None else (1000 if many == 1 else many)
+    values: Any = blend.sample(m, size, generator(settle_seed(seed), 9))
     if data.classes:
         values = _labels(data)[values.astype(np.intp)]
     dims = ("sample", "obs", "output") if data.outputs else ("sample", "obs")
@@ -87,9 +113,9 @@ def expert_means(m: MixtureDraws, data: Data, support: Support) -> xr.DataArray:
 
 
 def _each_output(
-    m: MixtureDraws,
+    m: MixtureDraws | Blend,
     data: Data,
-    function: Callable[[MixtureDraws], Any],
+    function: Callable[[Any], Any],
     name: str,
     coords: dict[str, Any] | None = None,
 ) -> xr.DataArray:
@@ -97,7 +123,7 @@ def _each_output(
     inner = tuple(coords or {})
     if not data.outputs:
         return xr.DataArray(function(m), dims=("obs", *inner), coords=coords or {}, name=name)
-    values = np.stack([function(marginal(m, output)) for output in range(len(data.outputs))], axis=1)
+    values = np.stack([function(blend.marginal(m, output)) for output in range(len(data.outputs))], axis=1)
     coords = {"output": list(data.outputs)} | (coords or {})
     return xr.DataArray(values, dims=("obs", "output", *inner), coords=coords, name=name)
 

@@ -13,20 +13,22 @@ floating-point numbers in the bracket, of which there are fewer than 2^64, so a 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bayes_moe.errors import InputError
+from bayes_moe.posterior.blend import Blend, predictive_moments
 from bayes_moe.posterior.mixtures import (
     PIECE_ELEMENTS,
     Components,
     Floats,
     MixtureDraws,
     gated,
-    predictive_moments,
     slices,
 )
 
@@ -42,15 +44,16 @@ THINNING = 16
 LARGEST = float(np.finfo(np.float64).max)
 
 
-def quantile(m: MixtureDraws, q: ArrayLike) -> Floats:
+def quantile(m: MixtureDraws | Blend, q: ArrayLike) -> Floats:
     """Return the quantiles of the averaged predictive distribution, in the units of y.
 
-    Solves F_i(x) = q for F_i(x) = 1/S Σ_s Σ_k g_sk(x_i) F_sk(x), see the module's first lines.
+    Solves F_i(x) = q for F_i(x) = 1/S Σ_s Σ_k g_sk(x_i) F_sk(x), see the module's first lines; of an average of fits,
+    for the weighted sum of theirs.
 
     Parameters
     ----------
     m
-        The mixture: n rows under S draws.
+        The mixture: n rows under S draws; or a weighted average of such.
     q
         One level or Q levels, strictly between 0 and 1, in any order.
 
@@ -73,14 +76,16 @@ def quantile(m: MixtureDraws, q: ArrayLike) -> Floats:
     """
     levels = _levels(q)
     result = np.empty((m.rows, levels.size))
-    for rows in slices(m.rows, max(1, m.chunk_elements // (m.draws * m.experts))):
-        result[rows] = _roots(_rows_of(m, rows), levels)
+    blend = m if isinstance(m, Blend) else Blend((m,), np.ones(1))
+    step = min(part.chunk_elements // (part.draws * part.experts) for part in blend.mixtures)
+    for rows in slices(m.rows, max(1, step)):
+        result[rows] = _roots(_each(blend, partial(_rows_of, rows=rows)), levels)
     order = np.argsort(levels, kind="stable")
     result[:, order] = np.maximum.accumulate(result[:, order], axis=1)
     return result
 
 
-def interval(m: MixtureDraws, prob: float) -> Floats:
+def interval(m: MixtureDraws | Blend, prob: float) -> Floats:
     """Return the equal-tailed interval of the averaged predictive distribution, shape (n, 2).
 
     Its ends are the quantiles at (1 − prob)/2 and (1 + prob)/2; ``prob`` is strictly between 0 and 1.
@@ -99,6 +104,11 @@ def _levels(q: ArrayLike) -> Floats:
     if wrong.size:
         raise InputError(f"q: expected levels strictly between 0 and 1, got {wrong[0]:g}")
     return levels
+
+
+def _each(blend: Blend, change: Callable[[MixtureDraws], MixtureDraws]) -> Blend:
+    """Return the average with every fit's mixture changed."""
+    return Blend(tuple(change(part) for part in blend.mixtures), blend.weights)
 
 
 def _rows_of(m: MixtureDraws, rows: slice) -> MixtureDraws:
@@ -132,7 +142,9 @@ def _by_row(array: Floats, shape: tuple[int, int, int]) -> Floats:
 
 
 def _thinned(m: MixtureDraws) -> MixtureDraws:
-    """Return the mixture of one draw in `THINNING`."""
+    """Return the mixture of one draw in `THINNING`, where there are many."""
+    if not _many(m):
+        return m
 
     def every(i: slice, s: slice) -> Components:
         step = THINNING * (s.step or 1)
@@ -141,14 +153,18 @@ def _thinned(m: MixtureDraws) -> MixtureDraws:
     return replace(m, draws=-(-m.draws // THINNING), components=every)
 
 
+def _many(m: MixtureDraws) -> bool:
+    return m.draws >= 4 * THINNING
+
+
 @np.errstate(all="ignore")
-def _roots(m: MixtureDraws, levels: Floats) -> Floats:
-    """Return the quantiles (n, Q) of the few rows of a mixture."""
-    m = _held(m)
+def _roots(m: Blend, levels: Floats) -> Floats:
+    """Return the quantiles (n, Q) of few rows."""
+    m = _each(m, _held)
     mean, variance = predictive_moments(m)
     mean, sd = mean[:, None], np.sqrt(variance)[:, None]
-    if m.draws >= 4 * THINNING:
-        start = _roots(_thinned(m), levels)
+    if any(map(_many, m.mixtures)):
+        start = _roots(_each(m, _thinned), levels)
     else:
         start = mean + sd * np.array([NormalDist().inv_cdf(level) for level in levels])
 
@@ -228,12 +244,12 @@ class _Search:
         )
 
 
-def _found(m: MixtureDraws, search: _Search) -> Floats:
+def _found(m: Blend, search: _Search) -> Floats:
     """Return the root of every pair in the search."""
     result = np.empty(search.pair.size)
     evaluations = 0
     while search.pair.size:
-        cdf, density = _cdf_and_density(m, search.row, search.x)
+        cdf, density = cdf_and_density(m, search.row, search.x)
         evaluations += 1
         excess = cdf - search.level
         search = search.narrowed(excess).reopened()
@@ -296,8 +312,17 @@ def _rank(x: Floats) -> NDArray[np.int64]:
     return np.where(x < 0.0, -bits, bits)
 
 
-def _cdf_and_density(m: MixtureDraws, row: NDArray[np.int64], x: Floats) -> tuple[Floats, Floats]:
+def cdf_and_density(m: Blend, row: NDArray[np.int64], x: Floats) -> tuple[Floats, Floats]:
     """Return the averaged distribution function and density at pairs of a row and a point."""
+    cdf, density = np.zeros(row.size), np.zeros(row.size)
+    for weight, part in m.parts:
+        own = _of_part(part, row, x)
+        cdf += weight * own[0]
+        density += weight * own[1]
+    return cdf, density
+
+
+def _of_part(m: MixtureDraws, row: NDArray[np.int64], x: Floats) -> tuple[Floats, Floats]:
     cdf, density = np.zeros(row.size), np.zeros(row.size)
     for draws in slices(m.draws, max(1, m.chunk_elements // (m.rows * m.experts))):
         shape = (draws.stop - draws.start, m.rows, m.experts)

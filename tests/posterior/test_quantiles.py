@@ -226,14 +226,14 @@ def test_evaluations_per_root_stay_few(
     monkeypatch: pytest.MonkeyPatch, m: mixtures.MixtureDraws, levels: list[float], most: float
 ) -> None:
     work = 0
-    evaluate = quantiles._cdf_and_density
+    evaluate = quantiles._of_part
 
     def counted(part: mixtures.MixtureDraws, row: Any, x: Floats) -> tuple[Floats, Floats]:
         nonlocal work
         work += part.draws * row.size
         return evaluate(part, row, x)
 
-    monkeypatch.setattr(quantiles, "_cdf_and_density", counted)
+    monkeypatch.setattr(quantiles, "_of_part", counted)
     quantile(m, levels)
     assert work / (m.draws * m.rows * len(levels)) <= most
 
