@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import xarray as xr
 
 from .binding.bind import Bound, bind, target_of
 from .binding.extras import named_columns
@@ -28,6 +29,7 @@ from .mixture import MixtureOfExperts
 from .posterior.draws import Draws, label_draws
 from .posterior.fit import Fit
 from .posterior.judge import judge
+from .posterior.modes import modes_of
 from .posterior.tree import make_tree
 from .scaling import Scaling
 from .specification import Engine
@@ -159,7 +161,9 @@ def assemble(bound: Bound, engine: Engine, outcome: Outcome) -> Fit:
     labels = label_draws(bound, flat, outcome.mode)
     draws = Draws(bound, outcome.draws, labels.permutations)
     tree = make_tree(bound, outcome, draws, labels)
-    status = judge(bound, outcome, draws, labels, tree["posterior"].to_dataset())
+    if not outcome.point and outcome.status is not Status.INTERRUPTED:
+        tree["modes"] = xr.DataTree(modes_of(bound, outcome))
+    status = judge(bound, outcome, draws, labels, tree)
     tree["fit"].attrs.update({"verdict": status.sentence, "converged": int(status.converged)})
     tree["fit"].attrs["notices"] = "\n".join(str(notice) for notice in status.notices)
     return Fit(engine, bound, outcome, labels, status, tree)

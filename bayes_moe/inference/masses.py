@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..log_density import Latent, LogDensity
-from .nested import Scaled, nested_evidence
-from .newton import Certificate, certify, newton
+from .newton import Certificate, newton
 
 _LOG_2PI = float(np.log(2.0 * np.pi))
+_SAME = 1e-4
 LARGEST_SIZE = 300
 """Parameters up to which draws are climbed from: a step costs a Hessian and its eigenvalues."""
 
@@ -16,10 +18,8 @@ LARGEST_SIZE = 300
 def log_mass(density: LogDensity, mode: np.ndarray) -> float:
     """Return Laplace's log integral of the density around a mode; NaN where the point is no maximum.
 
-    ``log p(y, θ̂) + ½ d log 2π − ½ log |H|`` with the negative Hessian H (Tierney and Kadane 1986). Where a learned scale
-    multiplies other values this holds for the rest given the scale, which is integrated on a grid.
+    ``log p(y, θ̂) + ½ d log 2π − ½ log |H|`` with the negative Hessian H (Tierney and Kadane 1986).
     """
-    value = density.logp(mode)
     precision = -density.hessian(mode)
     if not np.isfinite(precision).all():
         return float("nan")
@@ -27,24 +27,47 @@ def log_mass(density: LogDensity, mode: np.ndarray) -> float:
         factor = np.linalg.cholesky(precision)
     except np.linalg.LinAlgError:
         return float("nan")
-    plain = value + 0.5 * len(mode) * _LOG_2PI - float(np.sum(np.log(np.diag(factor))))
-    if not isinstance(density, Scaled) or density.scale is None or density.size < 2:
-        return float(plain)
-    spread = float(np.linalg.norm(np.linalg.solve(factor, np.eye(len(mode))[density.scale])))
-    nested = nested_evidence(density, density.scale, mode, spread)
-    return float(plain) if nested is None else nested
+    return float(density.logp(mode) + 0.5 * len(mode) * _LOG_2PI - np.sum(np.log(np.diag(factor))))
 
 
 def top_above(density: LogDensity, q: np.ndarray) -> Certificate | None:
-    """Return the mode that Newton's method climbs to from q; None where it finds none or a collapsed one."""
+    """Return the mode that Newton's method climbs to from q, or None where it finds none."""
     if not np.isfinite(q).all() or not np.isfinite(density.logp(q)):
         return None
-    latent = isinstance(density, Latent)
     found = newton(density, q, settle=density.settle if isinstance(density, Latent) else None)
-    if not found.maximum:
-        found = certify(density, newton(density, found.q).q)
-    if not found.maximum:
-        return None
-    if latent and density.experts > 1 and density.collapsed(density.e_step(found.q)):
-        return None
-    return found
+    return found if found.maximum else None
+
+
+def has_collapsed(density: LogDensity, q: np.ndarray) -> bool:
+    """Return whether an expert at q holds no more rows than coefficients, or has a vanishing sigma."""
+    if not isinstance(density, Latent) or density.experts == 1:
+        return False
+    return bool(density.collapsed(density.e_step(q)))
+
+
+def heaviest(density: LogDensity, points: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the maximum that holds most by its `log_mass`; the first point where none has a mass."""
+    if len(points) == 1 or density.size > LARGEST_SIZE:
+        return points[0]
+    with np.errstate(all="ignore"):
+        masses = [log_mass(density, q) for q in points]
+    return points[int(np.argmax(np.nan_to_num(masses, nan=-np.inf)))]
+
+
+def tops_of(density: LogDensity, draws: np.ndarray, count: int) -> list[np.ndarray]:
+    """Return the distinct modes above ``count`` draws of each chain, taken at equal steps (chains, draws, size)."""
+    if density.size > LARGEST_SIZE:
+        return []
+    found: list[Certificate] = []
+    length = draws.shape[1]
+    for chain in draws:
+        for i in np.linspace(0, length - 1, min(count, length)).astype(int):
+            top = top_above(density, chain[i])
+            if top is not None and not any(same_height(top.log_density, other.log_density) for other in found):
+                found.append(top)
+    return [top.q for top in found]
+
+
+def same_height(one: float, other: float) -> bool:
+    """Return whether two log posteriors are those of one mode."""
+    return abs(one - other) <= _SAME * (1.0 + abs(one) / 1e3)

@@ -99,13 +99,16 @@ def nested_draws(
         Where randomness comes from.
     """
     # scipy: a third of a second that `import bayes_moe` does not pay
+    from scipy.interpolate import CubicSpline
     from scipy.linalg import solve_triangular
 
     nodes = _nodes(density, position, mode, spread)
     if len(nodes) < 4:
         return None
-    edges, log_marginal = _marginal(nodes)
+    at = np.array([node.at for node in nodes])
+    edges = np.linspace(at[0], at[-1], _CELLS * (len(at) - 1) + 1)
     width = edges[1] - edges[0]
+    log_marginal = CubicSpline(at, [node.log_marginal for node in nodes])(0.5 * (edges[1:] + edges[:-1]))
     log_evidence = float(np.logaddexp.reduce(log_marginal) + np.log(width))
     chance = np.exp(log_marginal + np.log(width) - log_evidence)
     cells = rng.choice(len(chance), size=count, p=chance / chance.sum())
@@ -122,18 +125,6 @@ def nested_draws(
     return Drawn(q, log_q, log_evidence)
 
 
-def nested_evidence(density: LogDensity, position: int, mode: np.ndarray, spread: float) -> float | None:
-    """Return the log of the integral of the density around a mode, or None where the scale's marginal has no top.
-
-    Parameters are those of `nested_draws`.
-    """
-    nodes = _nodes(density, position, mode, spread)
-    if len(nodes) < 4:
-        return None
-    edges, log_marginal = _marginal(nodes)
-    return float(np.logaddexp.reduce(log_marginal) + np.log(edges[1] - edges[0]))
-
-
 def scale_top(
     density: LogDensity, position: int, mode: np.ndarray, spread: float
 ) -> tuple[Node, Node, Node, float] | None:
@@ -147,15 +138,6 @@ def scale_top(
         return None
     below, above = (next(_walk(density, position, top[0], side * top[1]), None) for side in (-1, 1))
     return None if below is None or above is None else (below, top[0], above, top[1])
-
-
-def _marginal(nodes: list[Node]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the edges of small cells of the scale between the nodes, and the log marginal amid each."""
-    from scipy.interpolate import CubicSpline  # scipy: a third of a second that `import bayes_moe` does not pay
-
-    at = np.array([node.at for node in nodes])
-    edges = np.linspace(at[0], at[-1], _CELLS * (len(at) - 1) + 1)
-    return edges, np.asarray(CubicSpline(at, [node.log_marginal for node in nodes])(0.5 * (edges[1:] + edges[:-1])))
 
 
 def _between(left: Node, right: Node, t: float) -> tuple[np.ndarray, np.ndarray]:

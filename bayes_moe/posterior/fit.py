@@ -11,7 +11,7 @@ import xarray as xr
 
 from ..binding.bind import Bound
 from ..data import Data
-from ..errors import NotFittedError
+from ..errors import InputError, NotFittedError
 from ..families import Support
 from ..inference.outcome import Outcome
 from ..mixture import MixtureOfExperts
@@ -19,6 +19,7 @@ from ..newdata import read_rows
 from . import mixtures, predictions, scores, tables
 from .draws import Draws, Labels
 from .mixtures import MixtureDraws
+from .modes import modes_of
 from .predictive import Predictive
 from .saving import save
 from .status import FitStatus
@@ -191,6 +192,41 @@ class Fit(Predictive):
         """
         posterior = self.idata["posterior"].to_dataset()
         return tables.summary(posterior, prob, point=self.outcome.point)
+
+    def modes(self) -> Any:
+        """Return the modes of the posterior, those that hold most first (a pandas frame).
+
+        Per mode: ``log_posterior``; ``log_mass``, Laplace's log integral around it; ``share`` of all masses (copies
+        under other names of the experts cancel); ``hits`` of EM's runs; ``draws``, the share of some 20 draws that
+        climb to it; and ``status``. The masses are approximate, and count what two close modes share twice.
+        ``start=fit.point_at(i)`` starts another fit from mode i.
+
+        Raises
+        ------
+        NotFittedError
+            For a network that was trained, which ends at no mode.
+        """
+        return tables.modes(self._modes)
+
+    def point_at(self, mode: int) -> dict[str, np.ndarray]:
+        """Return one of `modes` as {value variable name: unconstrained value}, which ``bm.fit`` takes as ``start``."""
+        count = self._modes.sizes["mode"]
+        if isinstance(mode, bool) or not isinstance(mode, int | np.integer) or not 0 <= mode < count:
+            raise InputError(f"mode: expected a whole number from 0 to {count - 1}, got {mode!r} → see fit.modes()")
+        network = {} if self.bound.features is None else self.bound.features.named()
+        return network | self.bound.parameters.named(self._modes["q"].values[mode])
+
+    @cached_property
+    def _modes(self) -> xr.Dataset:
+        if "modes" in self.idata.children:
+            return self.idata["modes"].to_dataset()
+        found = modes_of(self.bound, self.outcome)
+        if found is None:
+            raise NotFittedError(
+                "modes: expected a fit that climbed to modes, got a network whose training was stopped early → fit "
+                "with bm.EM() or an engine for posteriors"
+            )
+        return found
 
     def prior_summary(self) -> Any:
         """Return every free variable with its prior on the standardised scale and what it means for the user."""

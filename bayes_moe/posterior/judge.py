@@ -15,6 +15,7 @@ from .diagnose import Severity, sampling_verdict, severity
 from .draws import Draws, Labels
 from .labelled import probabilities_by_draw
 from .mixtures import MixtureDraws, gate_probabilities, marginal, pieces
+from .modes import modes_notices
 from .status import FitStatus
 
 _GRID = 10
@@ -23,13 +24,15 @@ _SEPARATED = 15.0
 """Largest slope of a gate's log odds, per sd of a column, that still counts as smooth."""
 
 
-def judge(bound: Bound, outcome: Outcome, draws: Draws, labels: Labels, posterior: xr.Dataset) -> FitStatus:
-    """Return the status of a fit."""
+def judge(bound: Bound, outcome: Outcome, draws: Draws, labels: Labels, tree: xr.DataTree) -> FitStatus:
+    """Return the status of a fit, from the groups ``posterior`` and, if it is there, ``modes`` of its tree."""
     rows = int(np.count_nonzero(bound.data.weights > 0))
     weak = weak_data(rows, bound.parameters.size)
     notices = [*bound.data.notices, *([weak] if weak else []), *outcome.notices]
     notices += _gate_notices(bound, draws)
     notices += _feature_notices(bound, outcome)
+    if "modes" in tree.children:
+        notices += modes_notices(tree["modes"].to_dataset())
     sampled = not outcome.point and "diverging" in outcome.sample_stats
     if not sampled:
         if labels.ambiguous and not outcome.point:
@@ -40,6 +43,7 @@ def judge(bound: Bound, outcome: Outcome, draws: Draws, labels: Labels, posterio
         elif outcome.point:
             sentence = f"{sentence} {_about_optimum(outcome)}"
         return FitStatus(outcome.status.converged, sentence, tuple(notices))
+    posterior = tree["posterior"].to_dataset()
     stats = xr.Dataset({name: (("chain", "draw"), value) for name, value in outcome.sample_stats.items()})
     verdict = sampling_verdict(
         label_free(bound, draws, outcome),
@@ -53,7 +57,18 @@ def judge(bound: Bound, outcome: Outcome, draws: Draws, labels: Labels, posterio
         return FitStatus(converged=False, sentence=f"{outcome.status.value} {verdict}", notices=tuple(notices))
     failures = " ".join(n.message for n in verdict.notices if severity(n.code) is Severity.FAILURE)
     sentence = f"Not converged: {failures}" if not verdict.converged else str(verdict)
-    return FitStatus(verdict.converged, sentence, tuple(notices))
+    return FitStatus(verdict.converged, f"{sentence} {_about_second_run(outcome)}".rstrip(), tuple(notices))
+
+
+def _about_second_run(outcome: Outcome) -> str:
+    """Say that the chains were run twice."""
+    before = outcome.facts.get("divergences_before")
+    if before is None:
+        return ""
+    return (
+        f"A first run had {before} divergences; this is a second one, with a target_accept of "
+        f"{outcome.facts['target_accept']}."
+    )
 
 
 def label_free(bound: Bound, draws: Draws, outcome: Outcome) -> xr.Dataset:

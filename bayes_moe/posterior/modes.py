@@ -17,7 +17,7 @@ import xarray as xr
 from ..binding.bind import Bound
 from ..binding.describe import all_coefficients
 from ..errors import Notice, listed
-from ..inference.masses import LARGEST_SIZE, log_mass, top_above
+from ..inference.masses import LARGEST_SIZE, has_collapsed, log_mass, same_height, top_above
 from ..inference.outcome import Outcome
 from ..log_density import LogDensity
 from .draws import permute_rows
@@ -27,11 +27,8 @@ OTHERS_LIMIT = 0.05
 BETTER_LIMIT = 1e-3
 """By how much a draw may climb above the best optimum of EM, in nats."""
 
-_SAME = 1e-4
 _HIGHEST = 5
 _PER_CHAIN = 5
-_NESTED = 10
-_NEGLIGIBLE = 30.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,16 +72,12 @@ def table_of_modes(modes: Sequence[Mode], density: LogDensity, symmetry: Sequenc
     Returns
     -------
     xarray.Dataset
-        By ``mode``: ``log_posterior``, ``log_mass`` (Laplace's log integral around it), ``share`` of all masses, ``hits``
-        of EM, ``draws`` (share of the draws looked at that belong to it, NaN where there are none), ``status`` and
-        ``q``. A collapsed optimum has no mass: its height says nothing.
+        By ``mode``: ``log_posterior``, ``log_mass`` (Laplace's log integral around it), ``share`` of all masses,
+        ``hits`` of EM, ``draws`` (share of the draws looked at that belong to it, NaN where there are none), ``status``
+        and ``q``. A point that is no maximum has no mass.
     """
     order = symmetry or [1] * len(modes)
-    highest = max((m.log_posterior for m in modes if not m.collapsed), default=np.inf)
-    masses = np.full(len(modes), np.nan)
-    for i, (mode, copies) in enumerate(zip(modes, order, strict=True)):
-        if not mode.collapsed and mode.log_posterior > highest - _NEGLIGIBLE:
-            masses[i] = log_mass(density, mode.q) - np.log(copies)
+    masses = np.array([log_mass(density, m.q) - np.log(copies) for m, copies in zip(modes, order, strict=True)])
     known = np.isfinite(masses)
     shares = np.full(len(modes), np.nan)
     if known.any():
@@ -92,7 +85,7 @@ def table_of_modes(modes: Sequence[Mode], density: LogDensity, symmetry: Sequenc
     looked = sum(m.draws for m in modes)
     rank = sorted(range(len(modes)), key=lambda i: (-np.nan_to_num(shares[i], nan=-1.0), -modes[i].log_posterior))
     picked = [modes[i] for i in rank]
-    status = [_status(mode, mass, highest) for mode, mass in zip(picked, masses[rank], strict=True)]
+    status = [_status(mode, mass) for mode, mass in zip(picked, masses[rank], strict=True)]
     return xr.Dataset(
         {
             "log_posterior": ("mode", np.array([m.log_posterior for m in picked])),
@@ -108,12 +101,13 @@ def table_of_modes(modes: Sequence[Mode], density: LogDensity, symmetry: Sequenc
     )
 
 
-def _status(mode: Mode, mass: float, highest: float) -> str:
-    if mode.collapsed:
-        return "collapsed expert"
-    if np.isfinite(mass):
-        return "maximum" if mode.hits else "maximum, found by the draws alone"
-    return "no maximum" if mode.log_posterior > highest - _NEGLIGIBLE else "far below the highest"
+_COLLAPSED = "maximum with a collapsed expert"
+
+
+def _status(mode: Mode, mass: float) -> str:
+    if not np.isfinite(mass):
+        return "no maximum"
+    return _COLLAPSED if mode.collapsed else "maximum"
 
 
 def modes_of(bound: Bound, outcome: Outcome) -> xr.Dataset | None:
@@ -132,15 +126,15 @@ def modes_notices(table: xr.Dataset | None) -> Iterator[Notice]:
     if table is None or not table.attrs["draws_looked_at"]:
         return
     heights, hits, seen = table["log_posterior"].values, table["hits"].values, table["draws"].values > 0
-    sound = table["status"].values != "collapsed expert"
+    sound = table["status"].values == "maximum"
     own, new = heights[sound & (hits > 0)], heights[sound & (hits == 0)]
     gain = float(new.max() - own.max()) if len(new) and len(own) else 0.0
     if gain > BETTER_LIMIT:
         yield Notice(
             "better_mode",
-            f"EM missed the best mode: Newton's method climbs from draws to a log posterior {gain:.3g} above the highest "
-            "of EM, where the chains were started. The chains have found it, but may not have had the time to be there "
-            "as long as they should: search with more starts, bm.EM(starts=...), and pass that fit as start=.",
+            f"EM missed the best mode: Newton's method climbs from draws to a log posterior {gain:.3g} above the "
+            "highest of EM. The chains have found it, but perhaps too late to be there as long as they should: search "
+            "with more starts, bm.EM(starts=...), and pass that fit as start=.",
         )
     share = np.nan_to_num(table["share"].values)
     others = np.flatnonzero(~seen & (share > 0))
@@ -192,9 +186,9 @@ def _place(density: LogDensity, q: np.ndarray, points: list[Mode]) -> int | None
     if found is None:
         return None
     for place, mode in enumerate(points):
-        if abs(mode.log_posterior - found.log_density) <= _SAME * (1 + abs(mode.log_posterior) / 1e3):
+        if same_height(mode.log_posterior, found.log_density):
             return place
-    points.append(Mode(found.q, found.log_density, 0, collapsed=False))
+    points.append(Mode(found.q, found.log_density, 0, has_collapsed(density, found.q)))
     return len(points) - 1
 
 

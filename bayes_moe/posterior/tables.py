@@ -48,6 +48,11 @@ def _mode_table(posterior: Any) -> pd.DataFrame:
     return pd.DataFrame({"mode": pd.Series(rows)})
 
 
+def modes(table: xr.Dataset) -> pd.DataFrame:
+    """Return the table of modes as a frame."""
+    return pd.DataFrame({str(name): values.values for name, values in table.data_vars.items() if values.ndim == 1})
+
+
 def prior_summary(bound: Bound) -> pd.DataFrame:
     """Return a row per free variable element: its prior on the standardised scale."""
     rows = []
