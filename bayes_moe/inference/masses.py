@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from ..log_density import Latent, LogDensity
@@ -43,29 +41,6 @@ def has_collapsed(density: LogDensity, q: np.ndarray) -> bool:
     if not isinstance(density, Latent) or density.experts == 1:
         return False
     return bool(density.collapsed(density.e_step(q)))
-
-
-def heaviest(density: LogDensity, points: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the maximum that holds most by its `log_mass`; the first point where none has a mass."""
-    if len(points) == 1 or density.size > LARGEST_SIZE:
-        return points[0]
-    with np.errstate(all="ignore"):
-        masses = [log_mass(density, q) for q in points]
-    return points[int(np.argmax(np.nan_to_num(masses, nan=-np.inf)))]
-
-
-def tops_of(density: LogDensity, draws: np.ndarray, count: int) -> list[np.ndarray]:
-    """Return the distinct modes above ``count`` draws of each chain, taken at equal steps (chains, draws, size)."""
-    if density.size > LARGEST_SIZE:
-        return []
-    found: list[Certificate] = []
-    length = draws.shape[1]
-    for chain in draws:
-        for i in np.linspace(0, length - 1, min(count, length)).astype(int):
-            top = top_above(density, chain[i])
-            if top is not None and not any(same_height(top.log_density, other.log_density) for other in found):
-                found.append(top)
-    return [top.q for top in found]
 
 
 def same_height(one: float, other: float) -> bool:

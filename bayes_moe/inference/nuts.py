@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..errors import InterruptedFit, Notice, NumericalError, SpecError
+from ..errors import InterruptedFit, Notice, SpecError
 from ..log_density import LogDensity
-from .charts import make_chart
-from .masses import heaviest, tops_of
+from .charts import Chart, make_chart
 from .mode import find_mode
 from .outcome import Outcome, Status
 from .progress import Report
@@ -18,18 +17,16 @@ from .sampler import Chains, Sampled, sample
 from .settings import Seed, between, check_seed, settle_seed, whole
 
 _CAREFUL = 0.99
-_LOOKED_AT = 3
 
 
 @dataclass(frozen=True)
 class NUTS:
     """Posterior draws by the no-U-turn sampler.
 
-    Chains start around a mode, about one posterior standard deviation away and each elsewhere, in coordinates whitened
-    by the Hessian there, with the gate's learned scale partly centred. Of the optima that EM found it is the one with
-    the largest mass by Laplace's approximation, which need not be the highest. Where draws diverge, the chains are run
-    once more, around the heaviest mode they have seen, with twice the warm-up and a ``target_accept`` of 0.99, and the
-    better run counts: ``fit.status`` says so.
+    Chains start around the mode, about one posterior standard deviation away and each elsewhere, in coordinates
+    whitened by the Hessian at the mode, with the gate's learned scale partly centred. Where draws diverge, the chains
+    are run once more with twice the warm-up and a ``target_accept`` of 0.99, and the better run counts: ``fit.status``
+    says so.
 
     Parameters
     ----------
@@ -98,13 +95,13 @@ class NUTS:
         found = find_mode("NUTS", density, start, None, seed, shown)
         if found.status is Status.INTERRUPTED:
             raise InterruptedFit("NUTS was interrupted while its mode was searched → call fit again")
-        mode = heaviest(density, [found.draws[0, 0], *(optimum.q for optimum in found.optima)])
+        chart = make_chart(density, found.draws[0, 0])
         began = time.monotonic()
         plan = Chains(self.draws, self.tune, self.chains, self.cores, seed, self.target_accept, self.max_treedepth)
-        run, facts = _run(density, mode, plan, shown), {"tune": plan.tune, "target_accept": plan.target_accept}
-        if run.sampled.finished and run.sampled.divergences and plan.target_accept < _CAREFUL:
-            run, facts = _second(density, run, plan, facts, shown)
-        sampled, q, stats = run.sampled, run.q, run.stats
+        sampled, facts = _sampled(chart, density, plan, shown)
+        q, stats = chart.to_q(sampled.draws), dict(sampled.stats)
+        if "logp" in stats:
+            stats["logp"] = stats["logp"] - chart.log_jacobian(q)
         notices = []
         if not sampled.finished:
             done = f"{q.shape[1]} of {self.draws} draws of {q.shape[0]} chains"
@@ -114,7 +111,7 @@ class NUTS:
             draws=q,
             status=Status.CONVERGED if sampled.finished else Status.INTERRUPTED,
             notices=tuple(notices),
-            mode=run.mode,
+            mode=found.draws[0, 0],
             optima=found.optima,
             history=found.history,
             table=found.table,
@@ -123,36 +120,18 @@ class NUTS:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class _Run:
-    """Chains around a mode, back in q."""
-
-    mode: np.ndarray
-    sampled: Sampled
-    q: np.ndarray
-    stats: dict[str, np.ndarray]
-
-
-def _run(density: LogDensity, mode: np.ndarray, plan: Chains, report: Report) -> _Run:
-    chart = make_chart(density, mode)
-    sampled = sample(chart, density, plan, report)
-    q, stats = chart.to_q(sampled.draws), dict(sampled.stats)
-    if "logp" in stats:
-        stats["logp"] = stats["logp"] - chart.log_jacobian(q)
-    return _Run(mode, sampled, q, stats)
-
-
-def _second(
-    density: LogDensity, first: _Run, plan: Chains, facts: dict[str, float], report: Report
-) -> tuple[_Run, dict[str, float]]:
-    """Return the chains run again, around the heaviest mode that they have seen and with shorter steps, if better."""
+def _sampled(chart: Chart, density: LogDensity, plan: Chains, report: Report) -> tuple[Sampled, dict[str, float]]:
+    """Return the chains, run again with shorter steps where they diverged, and what was done."""
+    first = sample(chart, density, plan, report)
+    facts: dict[str, float] = {"tune": plan.tune, "target_accept": plan.target_accept}
+    if not first.finished or not first.divergences or plan.target_accept >= _CAREFUL:
+        return first, facts
     careful = replace(plan, target_accept=_CAREFUL, tune=2 * plan.tune)
     try:
-        mode = heaviest(density, [first.mode, *tops_of(density, first.q, _LOOKED_AT)])
-        second = _run(density, mode, careful, report)
-    except (KeyboardInterrupt, NumericalError):
+        second = sample(chart, density, careful, report)
+    except InterruptedFit:
         return first, facts
-    if not second.sampled.finished or second.sampled.divergences > first.sampled.divergences:
+    if not second.finished or second.divergences > first.divergences:
         return first, facts
     again = {"tune": careful.tune, "target_accept": careful.target_accept}
-    return second, again | {"divergences_before": first.sampled.divergences}
+    return second, again | {"divergences_before": first.divergences}

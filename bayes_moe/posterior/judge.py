@@ -15,7 +15,7 @@ from .diagnose import Severity, sampling_verdict, severity
 from .draws import Draws, Labels
 from .labelled import probabilities_by_draw
 from .mixtures import MixtureDraws, gate_probabilities, marginal, pieces
-from .modes import modes_notices
+from .modes import about_modes, modes_notices
 from .status import FitStatus
 
 _GRID = 10
@@ -31,8 +31,8 @@ def judge(bound: Bound, outcome: Outcome, draws: Draws, labels: Labels, tree: xr
     notices = [*bound.data.notices, *([weak] if weak else []), *outcome.notices]
     notices += _gate_notices(bound, draws)
     notices += _feature_notices(bound, outcome)
-    if "modes" in tree.children:
-        notices += modes_notices(tree["modes"].to_dataset())
+    modes = tree["modes"].to_dataset() if "modes" in tree.children else None
+    notices += modes_notices(modes)
     sampled = not outcome.point and "diverging" in outcome.sample_stats
     if not sampled:
         if labels.ambiguous and not outcome.point:
@@ -57,7 +57,8 @@ def judge(bound: Bound, outcome: Outcome, draws: Draws, labels: Labels, tree: xr
         return FitStatus(converged=False, sentence=f"{outcome.status.value} {verdict}", notices=tuple(notices))
     failures = " ".join(n.message for n in verdict.notices if severity(n.code) is Severity.FAILURE)
     sentence = f"Not converged: {failures}" if not verdict.converged else str(verdict)
-    return FitStatus(verdict.converged, f"{sentence} {_about_second_run(outcome)}".rstrip(), tuple(notices))
+    sentence = " ".join(part for part in (sentence, _about_second_run(outcome), about_modes(modes)) if part)
+    return FitStatus(verdict.converged, sentence, tuple(notices))
 
 
 def _about_second_run(outcome: Outcome) -> str:
@@ -74,19 +75,20 @@ def _about_second_run(outcome: Outcome) -> str:
 def label_free(bound: Bound, draws: Draws, outcome: Outcome) -> xr.Dataset:
     """Return quantities that no renaming of experts changes, with dims (chain, draw, ...).
 
-    Log posterior, predictive mean and sd at ten spread-out rows, and the experts' sizes in order.
+    Log posterior, predictive mean and sd at ten spread-out rows, and the experts' sizes in order, where the gate has
+    parameters.
     """
     chains, count = draws.q.shape[:2]
     table = np.asarray(bound.data.table.values)
     y = bound.data.y
     first = y if y.ndim == 1 else y[:, 0]
     grid = np.unique(np.argsort(first, kind="stable")[np.linspace(0, len(y) - 1, _GRID).astype(int)])
-    sizes = _sizes(draws, table[:: max(1, len(table) // _SIZE_ROWS)])
     values: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
         name: (("chain", "draw", "row"), found.reshape(chains, count, -1))
         for name, found in _predictive(draws, table[grid]).items()
     }
-    if draws.permutations.shape[1] > 1:
+    if draws.permutations.shape[1] > 1 and bound.parameters.gate.count:
+        sizes = _sizes(draws, table[:: max(1, len(table) // _SIZE_ROWS)])
         values["sorted_size"] = (("chain", "draw", "rank"), sizes.reshape(chains, count, -1))
     if "logp" in outcome.sample_stats:
         values["log_density"] = (("chain", "draw"), np.asarray(outcome.sample_stats["logp"]))

@@ -28,6 +28,7 @@ BETTER_LIMIT = 1e-3
 """By how much a draw may climb above the best optimum of EM, in nats."""
 
 _HIGHEST = 5
+_MATTERS = 0.02
 _PER_CHAIN = 5
 
 
@@ -56,7 +57,7 @@ class Mode:
     draws: int = 0
 
 
-def table_of_modes(modes: Sequence[Mode], density: LogDensity, symmetry: Sequence[int] | None = None) -> xr.Dataset:
+def table_of_modes(modes: Sequence[Mode], density: LogDensity, orders: Sequence[int] | None = None) -> xr.Dataset:
     """Return the table of modes, the largest share first.
 
     Parameters
@@ -65,7 +66,7 @@ def table_of_modes(modes: Sequence[Mode], density: LogDensity, symmetry: Sequenc
         The modes.
     density
         Their log posterior.
-    symmetry
+    orders
         For every mode, how many of the renamings of its experts leave it where it is. It has so many times fewer
         copies than others; None: 1 each.
 
@@ -76,7 +77,7 @@ def table_of_modes(modes: Sequence[Mode], density: LogDensity, symmetry: Sequenc
         ``hits`` of EM, ``draws`` (share of the draws looked at that belong to it, NaN where there are none), ``status``
         and ``q``. A point that is no maximum has no mass.
     """
-    order = symmetry or [1] * len(modes)
+    order = orders or [1] * len(modes)
     masses = np.array([log_mass(density, m.q) - np.log(copies) for m, copies in zip(modes, order, strict=True)])
     known = np.isfinite(masses)
     shares = np.full(len(modes), np.nan)
@@ -118,7 +119,7 @@ def modes_of(bound: Bound, outcome: Outcome) -> xr.Dataset | None:
         modes = [Mode(o.q, o.log_posterior, o.hits, bool(o.collapsed)) for o in outcome.optima]
         if not outcome.point:
             modes = _with_draws(bound.density, modes, outcome)
-        return table_of_modes(modes, bound.density, [_symmetry(bound, mode.q) for mode in modes])
+        return table_of_modes(modes, bound.density, [symmetry(bound, mode.q) for mode in modes])
 
 
 def modes_notices(table: xr.Dataset | None) -> Iterator[Notice]:
@@ -146,6 +147,18 @@ def modes_notices(table: xr.Dataset | None) -> Iterator[Notice]:
             f"approximation: {named}. The draws describe the others alone: see fit.modes(), and stack fits that "
             "start from each.",
         )
+
+
+def about_modes(table: xr.Dataset | None) -> str:
+    """Return a sentence that names the modes that matter; nothing where there is but one."""
+    if table is None:
+        return ""
+    share, seen = np.nan_to_num(table["share"].values), np.nan_to_num(table["draws"].values)
+    told = np.flatnonzero((share >= _MATTERS) | (seen > 0))
+    if len(told) < 2:
+        return ""
+    each = [f"mode {i} holds {share[i]:.0%} and has {seen[i]:.0%} of the draws looked at" for i in told]
+    return f"Of {table.sizes['mode']} modes by Laplace's approximation (fit.modes()), {listed(each, limit=4)}."
 
 
 def _with_draws(density: LogDensity, modes: list[Mode], outcome: Outcome) -> list[Mode]:
@@ -192,7 +205,7 @@ def _place(density: LogDensity, q: np.ndarray, points: list[Mode]) -> int | None
     return len(points) - 1
 
 
-def _symmetry(bound: Bound, q: np.ndarray) -> int:
+def symmetry(bound: Bound, q: np.ndarray) -> int:
     """Return how many renamings of equal experts leave the point where it is, under a gate that is no tree."""
     parameters = bound.parameters
     if parameters.experts == 1 or parameters.gate.tree is not None:
