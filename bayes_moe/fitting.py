@@ -161,8 +161,9 @@ def assemble(bound: Bound, engine: Engine, outcome: Outcome) -> Fit:
     labels = label_draws(bound, flat, outcome.mode)
     draws = Draws(bound, outcome.draws, labels.permutations)
     tree = make_tree(bound, outcome, draws, labels)
-    if not outcome.point and outcome.status is not Status.INTERRUPTED:
-        tree["modes"] = xr.DataTree(modes_of(bound, outcome))
+    modes = None if outcome.point or outcome.status is Status.INTERRUPTED else modes_of(bound, outcome)
+    if modes is not None:
+        tree["modes"] = xr.DataTree(modes)
     status = judge(bound, outcome, draws, labels, tree)
     tree["fit"].attrs.update({"verdict": status.sentence, "converged": int(status.converged)})
     tree["fit"].attrs["notices"] = "\n".join(str(notice) for notice in status.notices)

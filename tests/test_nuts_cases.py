@@ -52,7 +52,7 @@ def test_lidar_with_three_lines(seed: int, data_dir: Path) -> None:
     sound(bm.fit(bm.MixtureOfExperts(3), *lidar(data_dir), bm.NUTS(seed=seed), progress=False))
 
 
-@pytest.mark.parametrize("seed", seeds(1, 10))
+@pytest.mark.parametrize("seed", seeds(0, 10))
 def test_three_heaps_under_a_gate_on_noise(seed: int) -> None:
     fit = bm.fit(HEAPS, *three_heaps(seed), bm.NUTS(seed=seed), progress=False)
     sound(fit)
