@@ -72,6 +72,7 @@ def _about_second_run(outcome: Outcome) -> str:
     )
 
 
+@np.errstate(all="ignore")  # what is not finite is named by the verdict
 def label_free(bound: Bound, draws: Draws, outcome: Outcome) -> xr.Dataset:
     """Return quantities that no renaming of experts changes, with dims (chain, draw, ...).
 

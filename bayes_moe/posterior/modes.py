@@ -16,7 +16,7 @@ import xarray as xr
 
 from ..binding.bind import Bound
 from ..binding.describe import all_coefficients
-from ..errors import Notice, listed
+from ..errors import InputError, NotFittedError, Notice, listed
 from ..inference.masses import LARGEST_SIZE, has_collapsed, log_mass, same_height, top_above
 from ..inference.outcome import Outcome
 from ..log_density import LogDensity
@@ -120,6 +120,38 @@ def modes_of(bound: Bound, outcome: Outcome) -> xr.Dataset | None:
         if not outcome.point:
             modes = _with_draws(bound.density, modes, outcome)
         return table_of_modes(modes, bound.density, [symmetry(bound, mode.q) for mode in modes])
+
+
+def modes_in(idata: xr.DataTree, bound: Bound, outcome: Outcome) -> xr.Dataset:
+    """Return the table of modes that is stored with a fit, or of one that stores none.
+
+    Raises
+    ------
+    NotFittedError
+        If there are no modes.
+    """
+    found = idata["modes"].to_dataset() if "modes" in idata.children else modes_of(bound, outcome)
+    if found is None:
+        raise NotFittedError(
+            "modes: expected a fit that climbed to modes, got a network whose training was stopped early → fit with "
+            "bm.EM() or an engine for posteriors"
+        )
+    return found
+
+
+def point_at(bound: Bound, table: xr.Dataset, mode: int) -> dict[str, np.ndarray]:
+    """Return one mode as {value variable name: unconstrained value}.
+
+    Raises
+    ------
+    InputError
+        If there is no such mode.
+    """
+    count = table.sizes["mode"]
+    if isinstance(mode, bool) or not isinstance(mode, int | np.integer) or not 0 <= mode < count:
+        raise InputError(f"mode: expected a whole number from 0 to {count - 1}, got {mode!r} → see fit.modes()")
+    network = {} if bound.features is None else bound.features.named()
+    return network | bound.parameters.named(table["q"].values[mode])
 
 
 def modes_notices(table: xr.Dataset | None) -> Iterator[Notice]:
