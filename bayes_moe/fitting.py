@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import xarray as xr
 
 from .binding.bind import Bound, bind, target_of
 from .binding.extras import named_columns
@@ -28,6 +29,7 @@ from .mixture import MixtureOfExperts
 from .posterior.draws import Draws, label_draws
 from .posterior.fit import Fit
 from .posterior.judge import judge
+from .posterior.modes import modes_of
 from .posterior.tree import make_tree
 from .scaling import Scaling
 from .specification import Engine
@@ -163,7 +165,10 @@ def assemble(bound: Bound, engine: Engine, outcome: Outcome) -> Fit:
     labels = label_draws(bound, flat, outcome.mode)
     draws = Draws(bound, outcome.draws, labels.permutations)
     tree = make_tree(bound, outcome, draws, labels)
-    status = judge(bound, outcome, draws, labels, tree["posterior"].to_dataset())
+    modes = None if outcome.point or outcome.status is Status.INTERRUPTED else modes_of(bound, outcome)
+    if modes is not None:
+        tree["modes"] = xr.DataTree(modes)
+    status = judge(bound, outcome, draws, labels, tree)
     tree["fit"].attrs.update({"verdict": status.sentence, "converged": int(status.converged)})
     tree["fit"].attrs["notices"] = "\n".join(str(notice) for notice in status.notices)
     return Fit(engine, bound, outcome, labels, status, tree)

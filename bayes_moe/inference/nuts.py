@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..errors import InterruptedFit, Notice, SpecError
 from ..log_density import LogDensity
-from .charts import make_chart
+from .charts import Chart, make_chart
 from .mode import find_mode
 from .outcome import Outcome, Status
 from .progress import Report
-from .sampler import Chains, sample
+from .sampler import Chains, Sampled, sample
 from .settings import Seed, between, check_seed, settle_seed, whole
+
+_CAREFUL = 0.99
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,9 @@ class NUTS:
     """Posterior draws by the no-U-turn sampler.
 
     Chains start around the mode, about one posterior standard deviation away and each elsewhere, in coordinates
-    whitened by the Hessian at the mode, with the gate's learned scale partly centred.
+    whitened by the Hessian at the mode, with the gate's learned scale partly centred. Where draws diverge, the chains
+    are run once more with twice the warm-up and a ``target_accept`` of 0.99, and the better run counts: ``fit.status``
+    says so.
 
     Parameters
     ----------
@@ -31,7 +35,7 @@ class NUTS:
     seed
         Integer, SeedSequence, Generator or None; None draws one and records it.
     target_accept
-        Average acceptance the step size is adapted to.
+        Average acceptance the step size is adapted to; with 0.99 or more there is no second run.
     max_treedepth
         Doublings of a trajectory at most.
     cores
@@ -94,7 +98,7 @@ class NUTS:
         chart = make_chart(density, found.draws[0, 0])
         began = time.monotonic()
         plan = Chains(self.draws, self.tune, self.chains, self.cores, seed, self.target_accept, self.max_treedepth)
-        sampled = sample(chart, density, plan, shown)
+        sampled, facts = _sampled(chart, density, plan, shown)
         q, stats = chart.to_q(sampled.draws), dict(sampled.stats)
         if "logp" in stats:
             stats["logp"] = stats["logp"] - chart.log_jacobian(q)
@@ -112,5 +116,22 @@ class NUTS:
             history=found.history,
             table=found.table,
             sample_stats=stats,
-            facts={"seed": seed, "tune": self.tune, "seconds": time.monotonic() - began},
+            facts={"seed": seed, **facts, "seconds": time.monotonic() - began},
         )
+
+
+def _sampled(chart: Chart, density: LogDensity, plan: Chains, report: Report) -> tuple[Sampled, dict[str, float]]:
+    """Return the chains, run again with shorter steps where they diverged, and what was done."""
+    first = sample(chart, density, plan, report)
+    facts: dict[str, float] = {"tune": plan.tune, "target_accept": plan.target_accept}
+    if not first.finished or not first.divergences or plan.target_accept >= _CAREFUL:
+        return first, facts
+    careful = replace(plan, target_accept=_CAREFUL, tune=2 * plan.tune)
+    try:
+        second = sample(chart, density, careful, report)
+    except InterruptedFit:
+        return first, facts
+    if not second.finished or second.divergences > first.divergences:
+        return first, facts
+    again = {"tune": careful.tune, "target_accept": careful.target_accept}
+    return second, again | {"divergences_before": first.divergences}

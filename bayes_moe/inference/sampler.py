@@ -76,6 +76,11 @@ class Sampled:
     stats: dict[str, np.ndarray]
     finished: bool
 
+    @property
+    def divergences(self) -> int:
+        """How many draws diverged."""
+        return int(np.sum(self.stats["diverging"])) if "diverging" in self.stats else 0
+
 
 def sample(chart: Chart, density: LogDensity, plan: Chains, report: Report) -> Sampled:
     """Run the chains; Ctrl-C stops them and keeps what they have.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -52,6 +52,7 @@ class Draws:
         parameters = self.bound.parameters
         return permute_rows(all_coefficients(parameters, self.flat), self.permutations, parameters.gate)
 
+    @np.errstate(all="ignore")  # what is not finite is named by the verdict
     def user(self) -> dict[str, np.ndarray]:
         """Return relabelled parameters in the user's units, (chains, draws, ...)."""
         parameters = self.bound.parameters
@@ -187,8 +188,21 @@ def label_draws(bound: Bound, q: np.ndarray, mode: np.ndarray | None) -> Labels:
     """Relabel draws (draws, size) by Stephens' algorithm with the mode as pivot.
 
     Only experts that are equal as specifications and have no networks of their own may be exchanged, and under a gate
-    that is a tree only as its symmetries allow.
+    that is a tree only as its symmetries allow. Draws that are not finite keep their labels.
     """
+    sound = np.isfinite(q).all(axis=1)
+    if sound.all():
+        return _label_sound(bound, q, mode)
+    permutations = np.tile(np.arange(bound.parameters.experts), (len(q), 1))
+    if not sound.any():
+        return Labels(permutations, 0.0, 1.0, ambiguous=True)
+    found = _label_sound(bound, q[sound], mode)
+    permutations[sound] = found.permutations
+    return replace(found, permutations=permutations)
+
+
+def _label_sound(bound: Bound, q: np.ndarray, mode: np.ndarray | None) -> Labels:
+    """Relabel draws that are finite."""
     experts = bound.parameters.experts
     permutations = np.tile(np.arange(experts), (len(q), 1))
     if experts == 1 or len(q) == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,7 +17,7 @@ from ..families import Support
 from ..inference.outcome import Outcome
 from ..mixture import MixtureOfExperts
 from ..newdata import read_rows
-from . import mixtures, predictions, scores, tables
+from . import label_free, mixtures, modes, predictions, scores, tables
 from .draws import Draws, Labels
 from .mixtures import MixtureDraws
 from .predictive import Predictive
@@ -164,6 +165,33 @@ class Fit(Predictive):
         mixture = self.mixture(X, gate_X, groups)
         return _by_expert(mixtures.responsibilities(mixture, self.target(y, mixture.rows)), "responsibility")
 
+    # -- without labels ----------------------------------------------------------------------------------------
+
+    def co_assignment(self, rows: Sequence[int] | None = None) -> xr.DataArray:
+        """Return the posterior probability (obs, obs_other) that two training rows have the same expert.
+
+        ``1/S Σ_s Σ_k r_isk r_jsk`` over draws s with their responsibilities r: the names of the experts play no part.
+        ``rows`` are positions among the training rows, at most 3000; None: all.
+        """
+        return label_free.co_assignment(self.draws, label_free.checked_rows(rows, len(self.data.y)))
+
+    def experts_used(self) -> xr.DataArray:
+        """Return the posterior probability of every number of experts that hold rows, half a row or more each."""
+        return label_free.experts_used(self.draws)
+
+    def partition(self, X: Any, *, gate_X: Any = None, groups: Any = None) -> xr.DataArray:
+        """Return into which part of the gate's division of x a row falls (obs,): that of its most probable expert.
+
+        The division is that of the one draw that is most like all others (least Binder loss on the training rows), so
+        that it is one which the posterior holds for possible, and no average over names of experts. Its mean Rand index
+        with the others, 1 where all divide alike, is in ``attrs``. The numbers of the parts are names alone.
+        """
+        return label_free.partition(self.mixture(X, gate_X, groups), *self._representative)
+
+    @cached_property
+    def _representative(self) -> tuple[int, float]:
+        return label_free.representative(self.draws)
+
     def mixture(self, X: Any, gate_X: Any = None, groups: Any = None) -> MixtureDraws:
         """Return the mixture of every draw at rows; what the other predictions are made of."""
         data = self.data
@@ -212,6 +240,29 @@ class Fit(Predictive):
         that repeat another (``duplicates``). Optima with a collapsed expert come last.
         """
         return tables.optima(self.bound, self.outcome)
+
+    def modes(self) -> Any:
+        """Return the modes of the posterior, those that hold most first (a pandas frame).
+
+        Per mode: ``log_posterior``; ``log_mass``, Laplace's log integral around it; ``share`` of all masses (copies
+        under other names of the experts cancel); ``hits`` of EM's runs; ``draws``, the share of some 20 draws that
+        climb to it; and ``status``. The masses are approximate, and count what two close modes share twice.
+        ``start=fit.point_at(i)`` starts another fit from mode i.
+
+        Raises
+        ------
+        NotFittedError
+            For a network that was trained, which ends at no mode.
+        """
+        return tables.modes(self._modes)
+
+    def point_at(self, mode: int) -> dict[str, np.ndarray]:
+        """Return one of `modes` as {value variable name: unconstrained value}, which ``bm.fit`` takes as ``start``."""
+        return modes.point_at(self.bound, self._modes, mode)
+
+    @cached_property
+    def _modes(self) -> xr.Dataset:
+        return modes.modes_in(self.idata, self.bound, self.outcome)
 
     def prior_summary(self) -> Any:
         """Return every free variable with its prior on the standardised scale and what it means for the user."""

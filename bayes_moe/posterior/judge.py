@@ -15,6 +15,7 @@ from .diagnose import Severity, sampling_verdict, severity
 from .draws import Draws, Labels
 from .labelled import probabilities_by_draw
 from .mixtures import MixtureDraws, gate_probabilities, marginal, pieces
+from .modes import about_modes, modes_notices
 from .optima import duplicate_notices
 from .status import FitStatus
 
@@ -24,14 +25,16 @@ _SEPARATED = 15.0
 """Largest slope of a gate's log odds, per sd of a column, that still counts as smooth."""
 
 
-def judge(bound: Bound, outcome: Outcome, draws: Draws, labels: Labels, posterior: xr.Dataset) -> FitStatus:
-    """Return the status of a fit."""
+def judge(bound: Bound, outcome: Outcome, draws: Draws, labels: Labels, tree: xr.DataTree) -> FitStatus:
+    """Return the status of a fit, from the groups ``posterior`` and, if it is there, ``modes`` of its tree."""
     rows = int(np.count_nonzero(bound.data.weights > 0))
     weak = weak_data(rows, bound.parameters.size)
     notices = [*bound.data.notices, *([weak] if weak else []), *outcome.notices]
     notices += _gate_notices(bound, draws)
     notices += duplicate_notices(bound, outcome)
     notices += _feature_notices(bound, outcome)
+    modes = tree["modes"].to_dataset() if "modes" in tree.children else None
+    notices += modes_notices(modes)
     sampled = not outcome.point and "diverging" in outcome.sample_stats
     if not sampled:
         if labels.ambiguous and not outcome.point:
@@ -42,6 +45,7 @@ def judge(bound: Bound, outcome: Outcome, draws: Draws, labels: Labels, posterio
         elif outcome.point:
             sentence = f"{sentence} {_about_optimum(outcome)}"
         return FitStatus(outcome.status.converged, sentence, tuple(notices))
+    posterior = tree["posterior"].to_dataset()
     stats = xr.Dataset({name: (("chain", "draw"), value) for name, value in outcome.sample_stats.items()})
     verdict = sampling_verdict(
         label_free(bound, draws, outcome),
@@ -55,25 +59,39 @@ def judge(bound: Bound, outcome: Outcome, draws: Draws, labels: Labels, posterio
         return FitStatus(converged=False, sentence=f"{outcome.status.value} {verdict}", notices=tuple(notices))
     failures = " ".join(n.message for n in verdict.notices if severity(n.code) is Severity.FAILURE)
     sentence = f"Not converged: {failures}" if not verdict.converged else str(verdict)
+    sentence = " ".join(part for part in (sentence, _about_second_run(outcome), about_modes(modes)) if part)
     return FitStatus(verdict.converged, sentence, tuple(notices))
 
 
+def _about_second_run(outcome: Outcome) -> str:
+    """Say that the chains were run twice."""
+    before = outcome.facts.get("divergences_before")
+    if before is None:
+        return ""
+    return (
+        f"A first run had {before} divergences; this is a second one, with a target_accept of "
+        f"{outcome.facts['target_accept']}."
+    )
+
+
+@np.errstate(all="ignore")  # what is not finite is named by the verdict
 def label_free(bound: Bound, draws: Draws, outcome: Outcome) -> xr.Dataset:
     """Return quantities that no renaming of experts changes, with dims (chain, draw, ...).
 
-    Log posterior, predictive mean and sd at ten spread-out rows, and the experts' sizes in order.
+    Log posterior, predictive mean and sd at ten spread-out rows, and the experts' sizes in order, where the gate has
+    parameters.
     """
     chains, count = draws.q.shape[:2]
     table = np.asarray(bound.data.table.values)
     y = bound.data.y
     first = y if y.ndim == 1 else y[:, 0]
     grid = np.unique(np.argsort(first, kind="stable")[np.linspace(0, len(y) - 1, _GRID).astype(int)])
-    sizes = _sizes(draws, table[:: max(1, len(table) // _SIZE_ROWS)])
     values: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
         name: (("chain", "draw", "row"), found.reshape(chains, count, -1))
         for name, found in _predictive(draws, table[grid]).items()
     }
-    if draws.permutations.shape[1] > 1:
+    if draws.permutations.shape[1] > 1 and bound.parameters.gate.count:
+        sizes = _sizes(draws, table[:: max(1, len(table) // _SIZE_ROWS)])
         values["sorted_size"] = (("chain", "draw", "rank"), sizes.reshape(chains, count, -1))
     if "logp" in outcome.sample_stats:
         values["log_density"] = (("chain", "draw"), np.asarray(outcome.sample_stats["logp"]))

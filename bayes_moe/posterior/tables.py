@@ -75,6 +75,11 @@ def optima(bound: Bound, outcome: Outcome) -> pd.DataFrame:
     return table
 
 
+def modes(table: xr.Dataset) -> pd.DataFrame:
+    """Return the table of modes as a frame."""
+    return pd.DataFrame({str(name): values.values for name, values in table.data_vars.items() if values.ndim == 1})
+
+
 def prior_summary(bound: Bound) -> pd.DataFrame:
     """Return a row per free variable element, one for all weights of a layer: its prior on the standardised scale."""
     networks = () if bound.features is None else bound.features.free

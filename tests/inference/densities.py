@@ -177,3 +177,27 @@ def hamiltonian(density: Known | MixtureDensity, start: np.ndarray, draws: int, 
             at, value, gradient = q, new_value, push
         out[i] = at
     return out
+
+
+class TwoModes(Known):
+    """Two Gaussians in the plane that do not touch: ``exp(constant) (weight N_1 + (1 - weight) N_2)``."""
+
+    def __init__(self, weight: float) -> None:
+        self.size, self.constant = 2, 3.0
+        self.centres = np.array([[-20.0, 0.0], [20.0, 5.0]])
+        covariances = (np.array([[1.0, 0.5], [0.5, 2.0]]), np.array([[0.1, 0.0], [0.0, 0.3]]))
+        masses = np.log([weight, 1.0 - weight]) + self.constant
+        self.parts = [Gaussian(*part) for part in zip(self.centres, covariances, masses, strict=True)]
+
+    def logp_and_gradient(self, q: np.ndarray) -> tuple[float, np.ndarray]:
+        values, gradients = zip(*(part.logp_and_gradient(q) for part in self.parts), strict=True)
+        total = float(np.logaddexp(*values))
+        return total, np.exp(np.array(values) - total) @ np.array(gradients)
+
+    def hessian(self, q: np.ndarray) -> np.ndarray:
+        total, gradient = self.logp_and_gradient(q)
+        out = -np.outer(gradient, gradient)
+        for part in self.parts:
+            value, slope = part.logp_and_gradient(q)
+            out = out + np.exp(value - total) * (part.hessian(q) + np.outer(slope, slope))
+        return out

@@ -57,6 +57,30 @@ class Shrinking:
         return {"q": q}
 
 
+@dataclass(frozen=True)
+class Informed(Shrinking):
+    """The same with z given t normal with precision 1 + λ exp(2 r t); ``power`` is λ."""
+
+    @property
+    def top(self) -> float:
+        return 0.0
+
+    def _precision(self, t: float) -> tuple[float, float, float]:
+        from_data = self.power * np.exp(2 * self.rate * t)
+        return 1.0 + from_data, 2 * self.rate * from_data, 4 * self.rate**2 * from_data
+
+    def logp_and_gradient(self, q: np.ndarray) -> tuple[float, np.ndarray]:
+        z, t = q[:2], q[2]
+        a, slope, _ = self._precision(t)
+        return float(-0.5 * (a * z @ z + t * t) + np.log(a)), np.append(-a * z, -t - 0.5 * slope * z @ z + slope / a)
+
+    def hessian(self, q: np.ndarray) -> np.ndarray:
+        z, (a, slope, bend) = q[:2], self._precision(q[2])
+        out = -np.diag([a, a, 1.0 + 0.5 * bend * z @ z - bend / a + (slope / a) ** 2])
+        out[:2, 2] = out[2, :2] = -slope * z
+        return out
+
+
 PROPER = [name for name in KERNELS if not name.startswith("flat")]  # the others' best points lie at a collapse
 
 
@@ -96,11 +120,26 @@ def test_curvature_is_one_in_the_middle_of_the_chart(density) -> None:
         np.testing.assert_allclose(found[rest, funnel.scale], 0.0, atol=2e-2)
 
 
+def test_the_chart_of_a_datum_is_gaussian() -> None:
+    """Where z has the precision that a datum leaves, λ is found, and u is standard normal where t is far out, too."""
+    density = Informed(rate=1.0, power=3.0)
+    chart = make_chart(density, np.zeros(3))
+    centring = chart.recentred.centring
+    np.testing.assert_array_equal(centring.base, 1.0)
+    np.testing.assert_allclose(centring.told, 3.0, rtol=0.1)
+    function = chart.function(density.compiled())
+    at = np.array([[0.0, 0.0, 0.0], [1.0, -1.0, 0.5], [2.0, 1.0, 3.0], [2.0, -1.0, -3.0]])
+    fall = np.array([function(u)[0] - function(at[0])[0] for u in at])
+    np.testing.assert_allclose(fall, -0.5 * np.sum(at**2, axis=1), atol=0.4)
+
+
 def test_the_chart_of_a_funnel_is_gaussian() -> None:
     """Where z is normal with a spread that shrinks as exp(-p r t), p is found and u is standard normal, exactly."""
     density = Shrinking(rate=1.5, power=0.7)
     chart = make_chart(density, np.array([0.0, 0.0, density.top]))
-    assert chart.recentred.power == pytest.approx(0.7, abs=0.02)
+    centring = chart.recentred.centring
+    np.testing.assert_array_equal(centring.base, 0.0)
+    np.testing.assert_allclose(centring.rate, 0.7 * 1.5, atol=0.03)
     function = chart.function(density.compiled())
     at = np.array([[0.0, 0.0, 0.0], [1.0, -1.0, 0.5], [-0.5, 2.0, -1.0]])
     fall = np.array([function(u)[0] - function(at[0])[0] for u in at])

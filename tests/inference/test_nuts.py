@@ -16,7 +16,7 @@ import bayes_moe as bm
 from bayes_moe.binding.bind import bind
 from bayes_moe.binding.density import MixtureDensity
 from bayes_moe.data import read_training
-from bayes_moe.inference.charts import Recentred
+from bayes_moe.inference.charts import Centring, Recentred
 from bayes_moe.inference.newton import newton
 from bayes_moe.inference.outcome import Status
 from bayes_moe.inference.progress import Report
@@ -77,10 +77,16 @@ def test_draws_agree_with_em(two_lines: MixtureDensity) -> None:
     assert 0.5 < depth < 2.0
 
 
-def test_recentred_density_is_the_same_density(two_lines: MixtureDensity, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("base", [0.0, 1.0])
+def test_recentred_density_is_the_same_density(
+    two_lines: MixtureDensity, rng: np.random.Generator, base: float
+) -> None:
     """A change of variables: values differ by the log Jacobian, gradients are those of the values."""
-    recentred = Recentred(two_lines, two_lines.funnel)
-    assert recentred.funnel is not None
+    funnel = two_lines.funnel
+    assert funnel is not None
+    count = funnel.values.stop - funnel.values.start
+    centring = Centring(np.linspace(0.5, 3.0, count), np.full(count, base), np.full(count, 0.7 + base))
+    recentred = Recentred(two_lines, funnel, centring)
     q = 0.3 * rng.standard_normal((5, two_lines.size))
     c = recentred.from_q(q)
     np.testing.assert_allclose(recentred.to_q(c), q, rtol=1e-12)
