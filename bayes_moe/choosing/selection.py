@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..inference.outcome import Status
+from ..posterior.criteria import likelihood_parameters
 from ..posterior.fit import Fit
-from ..posterior.scores import likelihood_parameters
 from . import tables
 from .candidates import Candidate, Key, experts_text
 from .criteria import LOO, Criterion, KFold, Score

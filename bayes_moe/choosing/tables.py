@@ -7,8 +7,8 @@ from html import escape
 
 import pandas as pd
 
+from ..posterior.criteria import likelihood_parameters
 from ..posterior.fit import Fit
-from ..posterior.scores import likelihood_parameters
 from .candidates import Key
 from .criteria import Score
 

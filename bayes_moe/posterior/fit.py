@@ -17,7 +17,7 @@ from ..families import Support
 from ..inference.outcome import Outcome
 from ..mixture import MixtureOfExperts
 from ..newdata import read_rows
-from . import label_free, mixtures, modes, predictions, scores, tables
+from . import criteria, label_free, mixtures, modes, predictions, scores, tables
 from .draws import Draws, Labels
 from .mixtures import MixtureDraws
 from .predictive import Predictive
@@ -88,13 +88,12 @@ class Fit(Predictive):
     @property
     def log_likelihood(self) -> float:
         """Plain log likelihood at the mode, without prior, in the units of y."""
-        return self.bound.density.log_likelihood(self._point_only("log_likelihood"))
+        return self.bound.density.log_likelihood(criteria.point_of(self.outcome, self.engine, "log_likelihood"))
 
     @property
     def log_posterior(self) -> float:
         """Log likelihood plus log prior of the free variables at the mode; of x and y where the gate models x too."""
-        network = 0.0 if self.bound.features is None else self.bound.features.log_prior()
-        return self.bound.density.logp(self._point_only("log_posterior")) + network
+        return criteria.log_posterior(self.bound, self.outcome, self.engine)
 
     @property
     def bic(self) -> float:
@@ -103,31 +102,12 @@ class Fit(Predictive):
         d counts coefficients of experts and gate, not the gate's scale; n is the sum of weights: rows, not groups of
         rows, as in flexmix.
         """
-        likelihood = self.bound.density.log_likelihood(self._mode_only("bic"))
-        rows = float(self.data.weights.sum())
-        return float(-2.0 * likelihood + scores.likelihood_parameters(self.bound) * np.log(rows))
+        return criteria.bic(self.bound, self.outcome, self.engine)
 
     @property
     def icl(self) -> float:
         """Integrated completed likelihood: BIC plus twice the entropy of the responsibilities (Biernacki 2000)."""
-        entropy = scores.label_entropy(self.bound, self._mode_only("icl"))
-        return self.bic + 2.0 * entropy
-
-    def _point_only(self, name: str) -> np.ndarray:
-        if not self.outcome.point or self.outcome.mode is None:
-            raise NotFittedError(
-                f"{name}: expected a point fit, got draws from {type(self.engine).__name__} → use engine=bm.EM(), or "
-                "fit.loo() for a posterior"
-            )
-        return self.outcome.mode
-
-    def _mode_only(self, name: str) -> np.ndarray:
-        if self.bound.features is not None:
-            raise NotFittedError(
-                f"{name}: expected a fit at a mode, got a network whose training was stopped early → compare log "
-                "densities of held-out rows, fit.log_density(X, y)"
-            )
-        return self._point_only(name)
+        return criteria.icl(self.bound, self.outcome, self.engine)
 
     # -- predictions -------------------------------------------------------------------------------------------
 

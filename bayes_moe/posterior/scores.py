@@ -1,4 +1,4 @@
-"""Scores of a fit on its own data: information criteria and leave-one-out cross-validation."""
+"""Leave-one-out cross-validation of fits on their own data."""
 
 from __future__ import annotations
 
@@ -9,26 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 import xarray as xr
 
-from ..binding.bind import Bound
 from ..errors import NotFittedError
 from ..inference.outcome import Outcome
 from .draws import Draws
 from .tree import log_likelihood_group
-
-
-def likelihood_parameters(bound: Bound) -> int:
-    """Return the number of coefficients the likelihood sees: experts' and gate's, not the gate's prior scale."""
-    parameters = bound.parameters
-    return parameters.gate_start + parameters.gate.count
-
-
-def label_entropy(bound: Bound, q: np.ndarray) -> float:
-    """Return the entropy of the labels at q, in nats: of the rows by their weights, or of the groups."""
-    r, counts = bound.density.responsibilities(q), bound.density.weights
-    if bound.members is not None:
-        r, counts = r[bound.members.starts], bound.members.counts
-    logs = np.log(np.where(r > 0, r, 1.0))
-    return float(-np.sum(counts[:, None] * r * logs))
 
 
 def loo(draws: Draws, outcome: Outcome, idata: xr.DataTree) -> Any:
