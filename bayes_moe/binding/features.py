@@ -278,9 +278,9 @@ def output_layers(model: MixtureOfExperts, *, gate: bool) -> MixtureOfExperts:
 
     Slopes on features without a prior of their own get that of their network's weights, those of a softmax gate a wider
     learned scale. Where a parameter's default is narrower than a mean's, as that of log sigma, they are narrower by the
-    fourth root: as wide as for a mean they let sigma be 0 at single rows, and the mode of the output layer is there; much
-    narrower, and networks of many rows predict worse. ``gate`` says whether a gate that names no columns sees the shared
-    features, if there are some.
+    fourth root: as wide as for a mean they let sigma be 0 at single rows, and the mode of the output layer is there;
+    much narrower, networks of many rows predict worse. ``gate`` says whether a gate that names no columns sees the
+    shared features, if there are some.
 
     Raises
     ------
