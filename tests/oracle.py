@@ -256,11 +256,11 @@ class Oracle:
     def _slopes(self, part: Anatomy, predictor: Any, default: list[int]) -> Any:
         """Return the prior of slopes; those on the features of a network without one have that of its weights.
 
-        It is narrower by the square root of what the parameter's default is narrower than a mean's.
+        It is narrower by the fourth root of what the parameter's default is narrower than a mean's.
         """
         network = predictor if isinstance(predictor, MLP) else self.model.features
         if predictor.slopes is None and (isinstance(predictor, MLP) or self._sees_features(predictor, default)):
-            narrower = math.sqrt(part.slopes[1] / 2.5)
+            narrower = (part.slopes[1] / 2.5) ** 0.25
             return priors.Normal(0.0, narrower * network.scale / math.sqrt(network.hidden[-1]), standardised=True)
         return predictor.slopes
 

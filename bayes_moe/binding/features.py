@@ -277,9 +277,10 @@ def output_layers(model: MixtureOfExperts, *, gate: bool) -> MixtureOfExperts:
     """Return the model with the priors of its networks' output layers.
 
     Slopes on features without a prior of their own get that of their network's weights, those of a softmax gate a wider
-    learned scale. Where a parameter's default is narrower than a mean's, as that of log sigma, its slopes are by the
-    square root of that: as wide as for a mean they let sigma be 0 at single rows, and the mode of the output layer is
-    there. ``gate`` says whether a gate that names no columns sees the shared features, if there are some.
+    learned scale. Where a parameter's default is narrower than a mean's, as that of log sigma, they are narrower by the
+    fourth root: as wide as for a mean they let sigma be 0 at single rows, and the mode of the output layer is there;
+    much narrower, networks of many rows predict worse. ``gate`` says whether a gate that names no columns sees the
+    shared features, if there are some.
 
     Raises
     ------
@@ -305,7 +306,7 @@ def output_layers(model: MixtureOfExperts, *, gate: bool) -> MixtureOfExperts:
         predictors = {}
         for parameter in expert.family.parameters:
             predictor = expert.predictors[parameter.name]
-            narrower = float(np.sqrt(parameter.prior.slopes.scale / _MEAN_SLOPES))
+            narrower = (parameter.prior.slopes.scale / _MEAN_SLOPES) ** 0.25
             predictors[parameter.name] = _output_layer(predictor, shared, narrower=narrower)
         experts.append(Expert(expert.family, **predictors))
     return MixtureOfExperts(experts, chosen, shared)

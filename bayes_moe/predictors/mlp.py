@@ -56,9 +56,9 @@ class MLP(Predictor):
     intercept
         Prior of a, as for `Linear`.
     slopes
-        Prior of v, per unit of a feature. None: on the standardised scale :math:`v \sim N(0, s^2 t/(2.5 \cdot
-        \text{units}))` where t is the default prior standard deviation of that parameter's slopes, 2.5 for means and
-        0.5 for log sigma; in a gate ``priors.LearnedScale(4, 1)`` (softmax) or the gate's own.
+        Prior of v, per unit of a feature. None: on the standardised scale Normal(0, s c / sqrt(units)) with c = 1 for
+        means, 0.67 for log sigma and in general (t/2.5)^(1/4), where t is the default prior standard deviation of that
+        parameter's slopes; in a gate ``priors.LearnedScale(4, 1)`` (softmax) or the gate's own.
     shared
         True when all equal experts share network and output layer.
     offset
