@@ -15,6 +15,9 @@ from . import tables
 from .candidates import Candidate, Key, experts_text
 from .criteria import LOO, Criterion, KFold, Score
 
+NO_DIFFERENCE = 4.0
+"""Nats between densities of all rows left out that tell nothing of two models."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Selection:
@@ -49,9 +52,12 @@ class Selection:
     def chosen(self) -> Key:
         """Number of experts, or name, of the chosen fit.
 
-        By densities of rows left out: of the models whose score is within one standard error of the highest, the one
-        of fewest experts, of fewest coefficients among these, and of the higher score among these. By BIC and ICL,
-        which weigh the size of a model already: the lowest.
+        By densities of rows left out: of the models whose score is within one standard error of the highest, or within
+        4 nats of it, the one of fewest experts, of fewest coefficients among these, and of the higher score among
+        these. The error is that of the paired difference; where models say nearly the same it is known to be too small,
+        and differences below 4 nats tell nothing (Sivula, Magnusson, Matamoros and Vehtari 2020, Uncertainty in
+        Bayesian leave-one-out cross-validation based model comparison). By BIC and ICL, which weigh the size of a model
+        already: the lowest.
         """
         within = [key for key in self.fits if _within(self.scores[key], self.scores[self.leader])]
         return min(within, key=lambda key: (*_size(self.fits[key]), -self.scores[key].value))
@@ -93,8 +99,8 @@ class Selection:
                 first = f"{first[:-1]}; {self._title(rival)} next, {self._behind(rival)}."
         else:
             first = (
-                f"{among}: the smallest within one standard error of {best}, that of {self._title(leader)}. It is "
-                f"{self._behind(chosen)}."
+                f"{among}: the smallest within one standard error, or {NO_DIFFERENCE:g} nats, of {best}, that of "
+                f"{self._title(leader)}. It is {self._behind(chosen)}."
             )
         return (first, *self._how(), *self._caveats())
 
@@ -165,9 +171,9 @@ class Selection:
 
 
 def _within(score: Score, best: Score) -> bool:
-    """Return whether a score is the best, or within one standard error of it."""
+    """Return whether a score is the best, or not to be told from it."""
     behind, error = score.behind(best)
-    return behind <= 0.0 or bool(behind <= error)
+    return behind <= 0.0 or bool(score.pointwise is not None and behind <= np.fmax(error, NO_DIFFERENCE))
 
 
 def _counted(count: int, what: str) -> str:

@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from ..choosing.selection import Selection
+from ..choosing.candidates import experts_text
+from ..choosing.selection import NO_DIFFERENCE, Selection
 from ..errors import SpecError
 from .canvas import ALARM, GREY, INK, canvas
 
@@ -16,9 +17,10 @@ _CHOSEN = "#0072B2"
 def selection(choice: Selection, *, ax: Axes | None = None) -> Axes:
     """Draw how far each model lies behind the best one, and which was chosen.
 
-    By densities of rows left out: in nats, with the standard error of the difference as a bar; the smallest model whose
-    bar reaches zero is chosen. By BIC or ICL: both, each less its lowest. Numbers of experts stand along the axis,
-    names down it. A hollow point is a fit that did not converge.
+    By densities of rows left out: in nats, with the standard error of the difference as a bar; the smallest model is
+    chosen whose bar reaches zero, or whose point lies in the grey strip of differences that tell nothing. By BIC or
+    ICL: both, each less its lowest. Numbers of experts stand along the axis, names down it. A hollow point is a fit
+    that did not converge.
 
     Parameters
     ----------
@@ -57,6 +59,8 @@ def selection(choice: Selection, *, ax: Axes | None = None) -> Axes:
 
 
 def _left_out(ax: Axes, choice: Selection, keys: list[int | str], places: np.ndarray, *, upright: bool) -> None:
+    strip = ax.axhspan if upright else ax.axvspan
+    strip(-NO_DIFFERENCE, 0.0, color="#ececec", zorder=0, linewidth=0)
     found = [choice.scores[key].behind(choice.scores[choice.leader]) for key in keys]
     behind, errors = np.array(found).T
     _line(ax, places, -behind, upright=upright, connected=upright, colour=GREY, label=None)
@@ -66,7 +70,8 @@ def _left_out(ax: Axes, choice: Selection, keys: list[int | str], places: np.nda
         bar = ([place, place], ends) if upright else (ends, [place, place])
         ax.plot(*bar, color=colour, linewidth=1.4, solid_capstyle="butt", zorder=3)
         _point(ax, choice, key, place, value, upright=upright, colour=colour)
-    _zero(ax, f"elpd less that of {choice.leader!s} (nats, bar: one standard error)", upright=upright)
+    best = experts_text(choice.leader) if isinstance(choice.leader, int) else choice.leader
+    _zero(ax, f"elpd less that of {best} (nats, bar: one standard error)", upright=upright)
 
 
 def _information(ax: Axes, choice: Selection, keys: list[int | str], places: np.ndarray, *, upright: bool) -> None:

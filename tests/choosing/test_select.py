@@ -80,13 +80,23 @@ def test_the_smallest_within_one_standard_error_is_chosen(by_bic: bm.Selection, 
     assert table.loc[2, "behind_se"] == pytest.approx(np.sqrt(60))
 
 
+def test_differences_that_tell_nothing_do_not_count(by_bic: bm.Selection, rng: np.random.Generator) -> None:
+    """Rows that say almost the same leave a standard error near zero, which is no evidence for the larger."""
+    base = rng.normal(size=60)
+    assert scored({1: base - 3.9 / 60, 3: base}, by_bic).chosen == 1
+    assert scored({1: base - 4.1 / 60, 3: base}, by_bic).chosen == 3
+    impossible = np.where(np.arange(60) == 3, -np.inf, base)
+    assert scored({1: impossible, 3: base}, by_bic).chosen == 3
+    assert scored({1: impossible, 3: impossible}, by_bic).chosen == 1
+
+
 def test_what_was_chosen_is_said(by_bic: bm.Selection, by_loo: bm.Selection) -> None:
     assert repr(by_bic).startswith("2 experts, chosen among 4 models: the lowest BIC; ")
     assert "importance sampling" in repr(by_loo)
     rng = np.random.default_rng(1)
     base = rng.normal(size=60)
     close = scored({1: base - 0.01 + rng.normal(size=60) - 0.0, 3: base}, by_bic)
-    assert "1 expert, chosen among 2 models: the smallest within one standard error of the highest elpd" in repr(close)
+    assert "1 expert, chosen among 2 models: the smallest within one standard error, or 4 nats, of the" in repr(close)
     most = scored({1: base - 3.0, 3: base}, by_bic)
     assert "3 experts are the most that were tried: try more." in repr(most)
     html = by_loo._repr_html_()
@@ -148,6 +158,14 @@ def test_many_such_rows_share_the_refits(monkeypatch: pytest.MonkeyPatch) -> Non
     kept = bm.LOO(refits=0).score(good, SILENT)
     assert kept.columns["refits"] == 0
     np.testing.assert_array_equal(kept.pointwise, found.elpd_i.values)
+
+
+def test_importance_sampling_and_fits_without_a_row_agree() -> None:
+    """Of some rows here, by a quick approximation; of all, against fits of their own, in the long tier."""
+    found = fit(ONE, engine=bm.Laplace(draws=2000, seed=1, starts=4))
+    rows = np.array([0, 7, int(np.argmin(found.loo().elpd_i.values)), 41])
+    left = np.concatenate(log_densities_left_out(found, [np.array([row]) for row in rows], SILENT, ""))
+    np.testing.assert_allclose(left, found.loo().elpd_i.values[rows], atol=0.03)
 
 
 def test_a_weighted_row_is_left_out_whole() -> None:
