@@ -7,7 +7,7 @@ from importlib import import_module
 
 from .timing import say
 
-NAMES = ("gradient", "startup", "em", "nuts", "chains", "families", "mdn")
+NAMES = ("gradient", "startup", "em", "optimum", "nuts", "chains", "families", "mdn")
 
 
 def main(chosen: list[str]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -71,17 +71,25 @@ def test_starts_are_settled_where_runs_agree() -> None:
     for _ in range(2):
         search.take(np.array([-2.0]), "stub")
     assert not search._settled(), "an optimum nearly as good rivals the best"
+    for _ in range(90):
+        search.take(np.array([-1.0]), "stub")
+    assert search._settled(), "nearly all runs end at the best"
 
 
-def test_patience_grows_with_the_rivals() -> None:
+def test_patience_follows_what_the_runs_say() -> None:
     search = stubbed()
     search.take(np.array([-1.0]), "stub")
-    assert search._patience() == 1
-    search.take(np.array([-4.0]), "stub")
-    alone = search._patience()
-    search.take(np.array([-400.0]), "stub")
-    search.take(np.array([300.0]), "stub")
-    assert search._patience() == alone > 1
+    assert search._patience() == 1, "nothing rivals the best"
+    for value in (-4.0, -5.0, -6.0):
+        search.take(np.array([value]), "stub")
+    restless = search._patience()
+    for value in (-4.0, -5.0, -6.0, -400.0, 300.0):
+        search.take(np.array([value]), "stub")
+    rivals = search._patience()
+    assert restless > rivals > 1, "rivals that were seen once tell of others that were not"
+    for _ in range(20):
+        search.take(np.array([-1.0]), "stub")
+    assert 1 < search._patience() < rivals, "most runs agree"
 
 
 def test_rescue_runs_the_best_short_run_to_the_end() -> None:
@@ -154,6 +162,32 @@ def test_moves_on_their_way_back_are_left() -> None:
     density = search.density
     assert search._promising(density, [(density.logp(best.q), best.q, "graft")]) == []
     assert search._promising(density, [(density.logp(best.q) - 1e3, best.q + 0.5, "graft")]) == []
+
+
+def test_what_is_better_than_the_best_is_taken_however_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    search = searched(easy(), 8)
+    best, density = search.ranked()[0], search.density
+    monkeypatch.setattr(search, "optima", [(replace(o, q=o.q + 0.02), trace) for o, trace in search.optima])
+    search.landmarks.clear()
+    value = density.logp(best.q)
+    assert value > density.logp(best.q + 0.02) + 1e-3
+    assert [q is best.q for _, q, _ in search._promising(density, [(value, best.q, "graft")])] == [True]
+
+
+def test_the_boundaries_of_the_best_are_tried_once() -> None:
+    density = hard()
+    search = Search(density, 8, 0, EM(seed=0)._finish)
+    with np.errstate(all="ignore"):
+        search._short_runs(density, 8, QUIET)
+        search._long_runs(8, QUIET)
+        before, rng = search.ranked()[0].log_posterior, np.random.default_rng(0)
+        while search._polished(density, rng):
+            assert search.ranked()[0].log_posterior > before
+            before = search.ranked()[0].log_posterior
+        moves = search.moves
+        assert moves > 0
+        assert not search._polished(density, rng)
+    assert search.moves == moves
 
 
 def test_a_move_in_vain_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
-from bayes_moe.inference.starts import PORTFOLIO, from_labels, graft, shift, split
+from bayes_moe.inference.grafts import graft_onto
+from bayes_moe.inference.moves import MOVES, Move, boundary_shifts, hand_over, redivided, split
+from bayes_moe.inference.starts import PORTFOLIO, from_labels
 from bayes_moe.log_density import Scene
 
 RECIPES = tuple(dict.fromkeys(PORTFOLIO))
@@ -36,11 +39,20 @@ SCENES = {
     "more columns than rows": scene(6, 9),
 }
 
-MOVES: dict[str, Callable[[np.ndarray, Scene, np.random.Generator], np.ndarray]] = {
-    "graft": lambda share, data, rng: graft(share, data, 1, rng),
-    "shift": shift,
-    "split": lambda share, data, rng: split(share, data, 0, 1, rng),
-}
+
+@dataclass(frozen=True)
+class Shares:
+    """A density of which moves ask the scene and responsibilities; its q are the responsibilities, in one row."""
+
+    data: Scene
+    experts: int
+
+    def scene(self) -> Scene:
+        return self.data
+
+    def responsibilities(self, q: np.ndarray, *, temperature: float = 1.0) -> np.ndarray:
+        shares = q.reshape(-1, self.experts) ** (1.0 / temperature)
+        return np.asarray(shares / shares.sum(axis=1, keepdims=True))
 
 
 def check(responsibilities: np.ndarray, data: Scene, experts: int) -> None:
@@ -61,17 +73,31 @@ def test_recipes_divide_any_rows(recipe: Callable[..., np.ndarray], name: str) -
 
 
 @pytest.mark.parametrize("name", SCENES)
-@pytest.mark.parametrize("move", MOVES)
-def test_moves_divide_any_rows(move: str, name: str) -> None:
+@pytest.mark.parametrize("move", dict.fromkeys(MOVES), ids=lambda move: move.__name__)
+def test_moves_divide_any_rows(move: Move, name: str) -> None:
     data = SCENES[name]
     for experts in (2, 4):
-        share = np.random.default_rng(1).dirichlet(np.full(experts, 0.3), len(data.target))
-        before = share.copy()
-        for seed in range(3):
-            one, two = (MOVES[move](share, data, np.random.default_rng(seed)) for _ in range(2))
+        share = np.random.default_rng(1).dirichlet(np.full(experts, 0.3), len(data.target)).ravel()
+        density, before = Shares(data, experts), share.copy()
+        for seed in range(4):
+            with np.errstate(all="ignore"):  # as in every run of EM
+                one, two = (move(density, share, np.random.default_rng(seed)) for _ in range(2))  # type: ignore[arg-type]
             check(one, data, experts)
             np.testing.assert_array_equal(one, two)
         np.testing.assert_array_equal(share, before)
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_boundaries_are_shifted_by_a_few_rows(name: str) -> None:
+    data = SCENES[name]
+    share = np.random.default_rng(1).dirichlet(np.full(3, 0.3), len(data.target))
+    labels = share.argmax(axis=1)
+    shifted = list(boundary_shifts(Shares(data, 3), share.ravel(), np.random.default_rng(0)))  # type: ignore[arg-type]
+    assert bool(shifted) == bool(data.features.shape[1])
+    assert len(shifted) <= 24
+    for one in shifted:
+        check(one, data, 3)
+        assert np.sum(one.argmax(axis=1) != labels) <= 4
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.__name__)
@@ -114,17 +140,30 @@ def test_a_graft_finds_a_hidden_line() -> None:
     y = np.where(hidden, x, rng.standard_normal(100))
     data = Scene(x[:, None], y, np.ones(100))
     share = from_labels(rng.integers(2, size=100), 2)
-    grafts = [graft(share, data, 0, np.random.default_rng(s))[:, 0] for s in range(60)]
+    grafts = [graft_onto(share, data, 0, np.random.default_rng(s))[:, 0] for s in range(60)]
     assert max(g[hidden].sum() / g.sum() for g in grafts if g.sum() > 5.0) > 0.5
 
 
-def test_a_shift_hands_over_rows_of_one_expert_only() -> None:
+def test_rows_are_handed_over_by_one_expert_only() -> None:
     data = scene(40, 1)
     labels = np.repeat([0, 1, 2], [14, 13, 13])
-    moved = shift(from_labels(labels, 3), data, np.random.default_rng(0)).argmax(axis=1)
-    changed = moved != labels
-    assert 1 <= changed.sum() <= 7
-    assert len(set(labels[changed])) == len(set(moved[changed])) == 1
+    for share, rows in ((0.5, 6), (0.2, 3), (0.0, 1)):
+        moved = hand_over(from_labels(labels, 3), data, 2, 0, share).argmax(axis=1)
+        changed = moved != labels
+        assert changed.sum() == rows
+        assert set(labels[changed]) == {2}
+        assert set(moved[changed]) == {0}
+
+
+def test_rows_are_divided_anew_among_some_experts_only() -> None:
+    data = scene(60, 1)
+    labels = np.random.default_rng(0).integers(4, size=60)
+    with np.errstate(all="ignore"):
+        moved = redivided(from_labels(labels, 4), data, 0, np.array([1, 3]), np.random.default_rng(0)).argmax(axis=1)
+    theirs = np.isin(labels, (1, 3))
+    assert np.any(moved[theirs] != labels[theirs])
+    assert set(moved[theirs]) == {1, 3}
+    np.testing.assert_array_equal(moved[~theirs], labels[~theirs])
 
 
 def test_a_split_halves_an_expert() -> None:
