@@ -17,7 +17,7 @@ from ..families import Support
 from ..inference.outcome import Outcome
 from ..mixture import MixtureOfExperts
 from ..newdata import read_rows
-from . import label_free, mixtures, modes, predictions, scores, tables
+from . import label_free, mixtures, modes, notebook, predictions, scores, tables
 from .draws import Draws, Labels
 from .mixtures import MixtureDraws
 from .predictive import Predictive
@@ -275,7 +275,11 @@ class Fit(Predictive):
         )
 
     def _repr_html_(self) -> str:
-        return tables.as_html(repr(self).splitlines()[0], self.status, self.summary())
+        name = "Parameters by expert, whose names mean little here" if self.labels.ambiguous else "Parameters"
+        parts = {name: self.summary()}
+        if "modes" in self.idata.children and self._modes.sizes["mode"] > 1:
+            parts["Modes"] = self.modes()
+        return notebook.as_html(repr(self).splitlines()[0], self.status, parts, self.engine, self.outcome.facts)
 
 
 def _by_expert(values: np.ndarray, name: str) -> xr.DataArray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ import xarray as xr
 from ..binding.bind import Bound
 from ..errors import InputError
 from ..inference.settings import check_seed
-from .status import FitStatus
 
 
 def check_sample(draws: object, seed: object) -> None:
@@ -70,14 +68,3 @@ def prior_summary(bound: Bound) -> pd.DataFrame:
     scaling = bound.design.scaling
     table.attrs["scaling"] = f"y = {scaling.y_center:.6g} + {scaling.y_scale:.6g} * standardised y"
     return table
-
-
-def as_html(title: str, status: FitStatus, table: pd.DataFrame) -> str:
-    """Return the notebook representation: verdict, warnings and the parameter table, everything escaped."""
-    notices = "".join(f"<li><code>{escape(n.code)}</code> {escape(n.message)}</li>" for n in status.notices)
-    colour = "#2e7d32" if status.converged else "#b71c1c"
-    shown = table.to_html(float_format=lambda v: f"{v:.4g}", max_rows=40)
-    return (
-        f"<div><strong>{escape(title)}</strong><p style='color:{colour}'>{escape(status.sentence)}</p>"
-        f"<ul>{notices}</ul>{shown}</div>"
-    )
