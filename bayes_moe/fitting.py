@@ -123,6 +123,8 @@ def fit(
     result = assemble(bound, chosen, outcome)
     if not result.status.converged and outcome.status is not Status.STOPPED:
         warnings.warn(FitWarning(str(result.status)), stacklevel=2)
+    elif result.status.notices:
+        report.say(str(result.status))
     return result
 
 
