@@ -5,13 +5,15 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 READY := .venv/.ready
+# Two processes; the tests of one file share fits, so they stay together.
+TWICE := -n 2 --dist loadfile
 
 # Many small matrix products: more BLAS threads only make the tests slower, and two chains want the two cores.
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help env demo test test-full lint format benchmarks clean
+.PHONY: help env demo test test-full lint format benchmarks calibration clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,12 +29,12 @@ demo: env  ## fit a mixture of experts to real data four ways, and draw it
 	$(PYTHON) examples/quickstart.py
 
 test: lint  ## lint, types, and the tests (within ten minutes on two cores)
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest $(TWICE)
 
 # Resumes: a long test that passed on this very source tree is not run again (see conftest.py).
 # make test-full FRESH=1 starts over. After 150 minutes it stops, and the next call goes on.
 test-full: env  ## the long tier of tests; call again to resume
-	$(PYTHON) -m pytest --full -m full --timeout 7200 --session-timeout 9000 $(if $(FRESH),--fresh)
+	$(PYTHON) -m pytest $(TWICE) --full -m full --timeout 7200 --session-timeout 9000 $(if $(FRESH),--fresh)
 
 lint: env  ## ruff and mypy
 	$(PYTHON) -m ruff check .
@@ -45,6 +47,13 @@ format: env  ## let ruff mend what it can
 
 benchmarks: env  ## time everything that benchmarks/README.md reports
 	$(PYTHON) -m benchmarks
+
+# Resumes: replications that were fitted before are kept in out/calibration.
+calibration: env  ## simulation-based calibration, hours; call again to resume
+	$(PYTHON) -m calibration run
+	$(PYTHON) -m calibration run --engine laplace
+	$(PYTHON) -m calibration run --engine advi
+	$(PYTHON) -m calibration report
 
 clean:  ## remove everything made here, the environment too
 	rm -rf .venv .tools out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

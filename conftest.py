@@ -7,6 +7,10 @@ Each one that passes is remembered in pytest's cache at once, under a digest of 
 on (sources, tests, pinned versions, the Python version). The next ``--full`` leaves it out as long as the
 digest is the same, so an interrupted long run goes on where it stopped; ``--fresh`` runs all of them again.
 
+Two processes
+-------------
+``make test`` runs the files on two processes (pytest-xdist); plain ``pytest`` runs on one.
+
 Published data
 --------------
 A test that uses the ``data_dir`` fixture, or is marked ``data``, skips while BAYES_MOE_DATA is unset and must
@@ -46,6 +50,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[RECORD] = Record(config)
+    if not hasattr(config, "workerinput"):  # several processes run tests: this is the one that hands them out
+        config.pluginmanager.register(Writing(config.stash[RECORD]))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -68,9 +74,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     report = yield
     report.published_data = item.get_closest_marker("data") is not None
-    if report.when == "call" and report.passed and item.get_closest_marker("full"):
-        item.config.stash[RECORD].add(item.nodeid)
+    report.long_tier = item.get_closest_marker("full") is not None
     return report
+
+
+class Writing:
+    """What one process does for all that run tests: it keeps the record."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """Write a long test down that passed."""
+        if report.when == "call" and report.passed and getattr(report, "long_tier", False):
+            self._record.add(report.nodeid)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take over from a process that ended which long tests it found passed before: all find the same."""
+        self._record.resumed = list(getattr(node, "workeroutput", {}).get(PASSED, self._record.resumed))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -94,7 +116,10 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Ite
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Count a long run that finds everything passed before as a success."""
-    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and session.config.stash[RECORD].resumed:
+    resumed = session.config.stash[RECORD].resumed
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput[PASSED] = resumed
+    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and resumed:
         session.exitstatus = pytest.ExitCode.OK
 
 

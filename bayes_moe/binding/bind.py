@@ -108,18 +108,24 @@ class Bound:
 
     @cached_property
     def density(self) -> MixtureDensity | GeneralDensity:
-        """The log posterior that engines read: the kernels' where there are some for it, else that of the graphs."""
+        """The log posterior that engines read: the kernels' where there are some for it, else the general one."""
+        if not self._has_kernels:
+            return self.general_density
+        general = self.general_density
+        y, added = general.outcomes.y, general.outcomes.offsets
+        if added is not None:  # to the mean of every expert: the same as taken from y
+            y = y - added[:, self.parameters.gate_rows]
+        return MixtureDensity(self.design, self.parameters, general.table, y, general.weights)
+
+    @cached_property
+    def general_density(self) -> GeneralDensity:
+        """The log posterior by the derivatives of families and gates, which every model has."""
         table, y, weights = self.data.table.values, self.data.y, self.data.weights
         if len(self.counted) < len(y) or self.members is not None:
             table, y, weights = table[self.counted], y[self.counted], weights[self.counted]
         raw = np.asarray(table)
         y, table = self.design.scaling.standardise_y(y), self.design.matrix(raw)
         extras = self.extras
-        if self._has_kernels:
-            added = extras.added(raw)
-            if added is not None:  # to the mean of every expert: the same as taken from y
-                y = y - added[:, self.parameters.gate_rows]
-            return MixtureDensity(self.design, self.parameters, table, y, weights)
         outcomes = Outcomes(y, weights, extras.arguments(raw), extras.added(raw), self.design.scaling.log_unit)
         alike = len(self.model.blocks) == 1
         return GeneralDensity(self.design, self.parameters, self.groups, table, outcomes, self.members, alike=alike)

@@ -22,6 +22,7 @@ from .draws import Draws, Labels
 from .mixtures import MixtureDraws
 from .predictive import Predictive
 from .saving import save
+from .standard_errors import Errors, standard_errors
 from .status import FitStatus
 
 
@@ -87,13 +88,13 @@ class Fit(Predictive):
     @property
     def log_likelihood(self) -> float:
         """Plain log likelihood at the mode, without prior, in the units of y."""
-        return self.bound.density.log_likelihood(self._point_only("log_likelihood"))
+        return self.bound.density.log_likelihood(scores.at_point("log_likelihood", self.engine, self.outcome))
 
     @property
     def log_posterior(self) -> float:
         """Log likelihood plus log prior of the free variables at the mode; of x and y where the gate models x too."""
         network = 0.0 if self.bound.features is None else self.bound.features.log_prior()
-        return self.bound.density.logp(self._point_only("log_posterior")) + network
+        return self.bound.density.logp(scores.at_point("log_posterior", self.engine, self.outcome)) + network
 
     @property
     def bic(self) -> float:
@@ -102,31 +103,15 @@ class Fit(Predictive):
         d counts coefficients of experts and gate, not the gate's scale; n is the sum of weights: rows, not groups of
         rows, as in flexmix.
         """
-        likelihood = self.bound.density.log_likelihood(self._mode_only("bic"))
-        rows = float(self.data.weights.sum())
-        return float(-2.0 * likelihood + scores.likelihood_parameters(self.bound) * np.log(rows))
+        mode = scores.at_mode("bic", self.engine, self.outcome, self.bound)
+        parameters = scores.likelihood_parameters(self.bound)
+        return float(-2.0 * self.bound.density.log_likelihood(mode) + parameters * np.log(self.data.weights.sum()))
 
     @property
     def icl(self) -> float:
         """Integrated completed likelihood: BIC plus twice the entropy of the responsibilities (Biernacki 2000)."""
-        entropy = scores.label_entropy(self.bound, self._mode_only("icl"))
-        return self.bic + 2.0 * entropy
-
-    def _point_only(self, name: str) -> np.ndarray:
-        if not self.outcome.point or self.outcome.mode is None:
-            raise NotFittedError(
-                f"{name}: expected a point fit, got draws from {type(self.engine).__name__} → use engine=bm.EM(), or "
-                "fit.loo() for a posterior"
-            )
-        return self.outcome.mode
-
-    def _mode_only(self, name: str) -> np.ndarray:
-        if self.bound.features is not None:
-            raise NotFittedError(
-                f"{name}: expected a fit at a mode, got a network whose training was stopped early → compare log "
-                "densities of held-out rows, fit.log_density(X, y)"
-            )
-        return self._point_only(name)
+        mode = scores.at_mode("icl", self.engine, self.outcome, self.bound)
+        return self.bic + 2.0 * scores.label_entropy(self.bound, mode)
 
     # -- predictions -------------------------------------------------------------------------------------------
 
@@ -215,10 +200,20 @@ class Fit(Predictive):
     def summary(self, *, prob: float = 0.9) -> Any:
         """Return a table of relabelled parameters in the user's units (a pandas frame).
 
-        For draws: ArviZ's summary with an equal-tailed interval of ``prob``; for a point fit: the mode.
+        For draws: ArviZ's summary with an equal-tailed interval of ``prob``. For a point fit: the mode, its standard
+        errors from the observed information of the log posterior (``se``), and those of the sandwich, which do not
+        lean on the model being right (``sandwich_se``); ``attrs["no_standard_errors"]`` says why where there are none.
+
+        References
+        ----------
+        Louis (1982), JRSS B 44; White (1982), Econometrica 50.
         """
         posterior = self.idata["posterior"].to_dataset()
-        return tables.summary(posterior, prob, point=self.outcome.point)
+        return tables.summary(posterior, prob, self._errors if self.outcome.point else None)
+
+    @cached_property
+    def _errors(self) -> Errors | str:
+        return standard_errors(self.bound, self.draws)
 
     def modes(self) -> Any:
         """Return the modes of the posterior, those that hold most first (a pandas frame).
@@ -275,11 +270,8 @@ class Fit(Predictive):
         )
 
     def _repr_html_(self) -> str:
-        name = "Parameters by expert, whose names mean little here" if self.labels.ambiguous else "Parameters"
-        parts = {name: self.summary()}
-        if "modes" in self.idata.children and self._modes.sizes["mode"] > 1:
-            parts["Modes"] = self.modes()
-        return notebook.as_html(repr(self).splitlines()[0], self.status, parts, self.engine, self.outcome.facts)
+        modes = self.modes() if "modes" in self.idata.children else None
+        return notebook.as_html(repr(self).splitlines()[0], self, self.summary(), modes)
 
 
 def _by_expert(values: np.ndarray, name: str) -> xr.DataArray:

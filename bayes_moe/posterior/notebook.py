@@ -5,32 +5,53 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from html import escape
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from ..inference.outcome import Outcome
+from .draws import Labels
 from .status import FitStatus
 
 _ROWS = 60
 _BADGE = "color: #fff; border-radius: 0.6em; padding: 0 0.6em"
 
 
-def as_html(title: str, status: FitStatus, parts: Mapping[str, Any], settings: Any, facts: Mapping[str, Any]) -> str:
+class Shown(Protocol):
+    """What the representation asks of a fit."""
+
+    @property
+    def engine(self) -> Any:
+        """The engine that ran."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """What it returned."""
+
+    @property
+    def labels(self) -> Labels:
+        """Permutations of the draws."""
+
+    @property
+    def status(self) -> FitStatus:
+        """The verdict and the coded warnings."""
+
+
+def as_html(title: str, fit: Shown, parameters: Any, modes: Any = None) -> str:
     """Return the notebook representation of a fit.
 
     Parameters
     ----------
     title
         What was fitted by what.
-    status
-        The verdict and the coded warnings.
-    parts
-        Tables (pandas frames) by what they show; the first one is open.
-    settings
-        The engine.
-    facts
-        What the engine recorded.
+    fit
+        The fit.
+    parameters, modes
+        Its tables (pandas frames); modes are shown where there are several.
     """
+    status = fit.status
+    name = "Parameters by expert, whose names mean little here" if fit.labels.ambiguous else "Parameters"
+    parts = {name: parameters} | ({"Modes": modes} if modes is not None and len(modes) > 1 else {})
     good = status.converged
     colour, word = ("#2e7d32", "converged") if good and not status.notices else ("#b26a00", "converged, with warnings")
     colour, word = (colour, word) if good else ("#c62828", "not converged")
@@ -42,7 +63,7 @@ def as_html(title: str, status: FitStatus, parts: Mapping[str, Any], settings: A
             f"<p style='border-left: 0.25em solid {colour}; padding-left: 0.6em'>{escape(status.sentence)}</p>",
             *_notices(status),
             *(_folded(name, _table(frame), opened=i == 0) for i, (name, frame) in enumerate(parts.items())),
-            _folded("Settings", _pairs(_settings(settings, facts)), opened=False),
+            _folded("Settings", _pairs(_settings(fit.engine, fit.outcome.facts)), opened=False),
             "</div>",
         ]
     )

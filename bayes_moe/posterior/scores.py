@@ -30,6 +30,38 @@ def label_entropy(bound: Bound, q: np.ndarray) -> float:
     return float(-np.sum(counts[:, None] * r * logs))
 
 
+def at_point(name: str, engine: object, outcome: Outcome) -> np.ndarray:
+    """Return the point of a point fit, for what ``name`` says of it.
+
+    Raises
+    ------
+    NotFittedError
+        If the fit has draws.
+    """
+    if not outcome.point or outcome.mode is None:
+        raise NotFittedError(
+            f"{name}: expected a point fit, got draws from {type(engine).__name__} → use engine=bm.EM(), or fit.loo() "
+            "for a posterior"
+        )
+    return outcome.mode
+
+
+def at_mode(name: str, engine: object, outcome: Outcome, bound: Bound) -> np.ndarray:
+    """Return the point of a point fit that is a mode.
+
+    Raises
+    ------
+    NotFittedError
+        If the fit has draws, or holds a network.
+    """
+    if bound.features is not None:
+        raise NotFittedError(
+            f"{name}: expected a fit at a mode, got a network whose training was stopped early → compare log densities "
+            "of held-out rows, fit.log_density(X, y)"
+        )
+    return at_point(name, engine, outcome)
+
+
 def loo(draws: Draws, outcome: Outcome, idata: xr.DataTree) -> Any:
     """Return ArviZ's PSIS-LOO of a posterior fit: one row is left out, or one group of rows."""
     if outcome.point:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -11,6 +9,7 @@ import xarray as xr
 from ..binding.bind import Bound
 from ..errors import InputError
 from ..inference.settings import check_seed
+from .standard_errors import Errors
 
 
 def check_sample(draws: object, seed: object) -> None:
@@ -20,12 +19,15 @@ def check_sample(draws: object, seed: object) -> None:
     check_seed("sample", seed)
 
 
-def summary(posterior: xr.Dataset, prob: float, *, point: bool) -> pd.DataFrame:
-    """Return the table of `Fit.summary` from relabelled parameters."""
+def summary(posterior: xr.Dataset, prob: float, errors: Errors | str | None) -> pd.DataFrame:
+    """Return the table of `Fit.summary` from relabelled parameters.
+
+    ``errors`` are those of a point fit, or the reason why it has none; None for draws.
+    """
     if not 0 < prob < 1:
         raise InputError(f"prob: expected a number between 0 and 1, got {prob!r} → pass e.g. 0.9")
-    if point:
-        return _mode_table(posterior)
+    if errors is not None:
+        return _mode_table(posterior, errors)
     # arviz_stats takes a second to import, which `import bayes_moe` must not cost
     import arviz_stats
 
@@ -33,17 +35,30 @@ def summary(posterior: xr.Dataset, prob: float, *, point: bool) -> pd.DataFrame:
         return arviz_stats.summary(posterior, ci_kind="eti", ci_prob=prob, round_to="none")
 
 
-def _mode_table(posterior: Any) -> pd.DataFrame:
-    rows = {}
-    for name, values in posterior.items():
-        array = values.isel(chain=0, draw=0)
-        if array.ndim == 0:
-            rows[str(name)] = float(array)
-            continue
-        for index in np.ndindex(*array.shape):
-            labels = ", ".join(str(array[dim].values[i]) for dim, i in zip(array.dims, index, strict=True))
-            rows[f"{name}[{labels}]"] = float(array.values[index])
-    return pd.DataFrame({"mode": pd.Series(rows)})
+def _mode_table(posterior: xr.Dataset, errors: Errors | str) -> pd.DataFrame:
+    mode = posterior.isel(chain=0, draw=0)
+    labels = [label for name in mode for label in _labels(str(name), mode[name])]
+    columns = {"mode": {str(name): mode[name].values for name in mode}}
+    if not isinstance(errors, str):
+        columns |= {"se": dict(errors.observed), "sandwich_se": dict(errors.sandwich)}
+    flat = {
+        column: np.concatenate([np.ravel(values[str(name)]) for name in mode]) if labels else np.empty(0)
+        for column, values in columns.items()
+    }
+    table = pd.DataFrame(flat, index=labels)
+    if isinstance(errors, str):
+        table.attrs["no_standard_errors"] = errors
+    return table
+
+
+def _labels(name: str, array: xr.DataArray) -> list[str]:
+    """Return the name of every element of a parameter, in C order."""
+    if array.ndim == 0:
+        return [name]
+    indices = [
+        [str(array[dim].values[i]) for dim, i in zip(array.dims, at, strict=True)] for at in np.ndindex(array.shape)
+    ]
+    return [f"{name}[{', '.join(each)}]" for each in indices]
 
 
 def modes(table: xr.Dataset) -> pd.DataFrame:

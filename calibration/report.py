@@ -1,0 +1,96 @@
+"""A table and a figure of what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from .judge import Verdict, judge
+from .ranks import DRAWS, ENGINES
+from .store import read
+from .studies import STUDIES
+
+BAND = 0.99
+SIMULATED = 2000
+
+
+def report(folder: Path) -> str:
+    """Draw a figure for every engine there are results of; return the table in Markdown."""
+    rows = [
+        "| engine | model | replications | refused | flagged | smallest p | quantities not uniform | largest mean z |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for engine in ENGINES:
+        found = {name: read(engine, name) for name in STUDIES}
+        ranks = {}
+        for name, replications in found.items():
+            verdict = judge(replications)
+            if verdict.replications:
+                rows.append(row(engine, name, verdict))
+                judged = [one["rank"] for one in replications if "rank" in one]
+                ranks[name] = {key: np.array([one[key] for one in judged]) for key in judged[0]}
+        if ranks:
+            folder.mkdir(parents=True, exist_ok=True)
+            draw(ranks, engine).savefig(folder / f"calibration-{engine}.png", dpi=110)
+            plt.close()
+    return "\n".join(rows) + "\n"
+
+
+def row(engine: str, name: str, verdict: Verdict) -> str:
+    """Return a line of the table."""
+    bad = verdict.suspicious
+    z = max(verdict.z.values(), key=abs)
+    return (
+        f"| {engine} | {name} | {verdict.replications} | {verdict.left_out} | {verdict.flagged:.1%} | "
+        f"{min(verdict.p_values.values()):.2g} | {len(bad)} of {len(verdict.p_values)}"
+        f"{': ' + ', '.join(bad[:3]) if bad else ''} | {z:+.2f} |"
+    )
+
+
+def draw(ranks: Mapping[str, Mapping[str, np.ndarray]], engine: str) -> plt.Figure:
+    """Draw, for every study, how far the ECDFs of its ranks are from uniform, with a simultaneous band."""
+    columns = 4
+    lines = -(-len(ranks) // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(13, 2.7 * lines), sharex=True, sharey=True, squeeze=False)
+    for axis, (name, found) in zip(axes.flat, ranks.items(), strict=False):
+        panel(axis, found)
+        axis.set_title(name, fontsize=10)
+    for axis in axes.flat[len(ranks) :]:
+        axis.axis("off")
+    figure.suptitle(
+        f"{engine}: ECDF of the truth's rank less that of uniform ranks; the {BAND:.0%} band holds a whole line",
+        y=0.995,
+    )
+    figure.supxlabel("rank / draws")
+    figure.tight_layout()
+    return figure
+
+
+def panel(axis: Axes, found: Mapping[str, np.ndarray]) -> None:
+    """Draw one study."""
+    grid = np.linspace(0, 1, 65)
+    count = len(next(iter(found.values())))
+    half = band(count, grid)
+    axis.fill_between(grid, -half, half, color="#dddddd", linewidth=0)
+    for name, values in found.items():
+        shares = np.searchsorted(np.sort((values + 0.5) / (DRAWS + 1)), grid, side="right") / count
+        labelled = "log" in name and "[" not in name
+        axis.plot(
+            grid, shares - grid, linewidth=1.6 if labelled else 0.7, color="#c43" if labelled else "#357", alpha=0.8
+        )
+    axis.axhline(0, color="black", linewidth=0.5)
+
+
+def band(count: int, grid: np.ndarray) -> np.ndarray:
+    """Return the half width at every point of a band that holds uniform ECDFs whole with probability `BAND`."""
+    rng = np.random.default_rng(1)
+    spread = np.sqrt(grid * (1 - grid) / count) + 1e-12
+    worst = np.empty(SIMULATED)
+    for i in range(SIMULATED):
+        shares = np.searchsorted(np.sort(rng.random(count)), grid, side="right") / count
+        worst[i] = np.max(np.abs(shares - grid) / (spread + 0.5 / count))
+    return np.quantile(worst, BAND) * (spread + 0.5 / count)

@@ -1,0 +1,1 @@
+"""Posteriors against hand-written models in another system."""
