@@ -115,9 +115,12 @@ def fit(
     check(model, chosen)
     rows = rows_of(model, X, y, gate_X, groups, data, formula, missing)
     bound = bound_to(model, rows, weights, missing, scaling)
-    result = fit_bound(bound, chosen, _start(start, bound), Report(visible=progress))
+    report = Report(visible=progress)
+    result = fit_bound(bound, chosen, _start(start, bound), report)
     if not result.status.converged and result.outcome.status is not Status.STOPPED:
         warnings.warn(FitWarning(str(result.status)), stacklevel=2)
+    elif result.status.notices:
+        report.say(str(result.status))
     return result
 
 

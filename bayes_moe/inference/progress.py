@@ -64,6 +64,11 @@ class Report:
 
             yield advance
 
+    def say(self, text: str) -> None:
+        """Write some lines, if anything is shown at all."""
+        if self.visible:
+            _write(text)
+
 
 def _silent(done: int, note: str) -> None:
     """Show nothing."""
@@ -80,8 +85,14 @@ class _Lines:
         tenth = 10 * done // self.total
         if tenth > self.shown and time.monotonic() - self.began > 2:
             self.shown = tenth
-            try:
-                sys.stderr.write(f"{self.title}: {done}/{self.total} {note}\n")
-            except (OSError, ValueError):
-                # a closed or full stream must not stop a fit
-                return
+            _write(f"{self.title}: {done}/{self.total} {note}")
+
+
+def _write(text: str) -> None:
+    """Write lines to where progress goes; a closed, full or narrow stream must not stop a fit."""
+    try:
+        sys.stderr.write(f"{text}\n")
+    except UnicodeEncodeError:
+        _write(text.encode("ascii", "replace").decode())
+    except (OSError, ValueError, AttributeError):
+        return

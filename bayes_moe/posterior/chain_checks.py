@@ -370,5 +370,8 @@ def labels_ambiguous(stack: Stack, figures: dict[str, Array]) -> Notice:
             worst = RULES[first].worst(np.where(by_rule[first], figures[first], np.nan))
             message += f": {RULES[first].sentence(stack.names[worst], figures[first][worst])}"
         message += "."
-    message += " Use what needs no labels: predictions, the gate's partition, co-assignment, ELPD."
+    message += (
+        " Use what needs no labels: predictions, fit.partition(X) (how the gate divides x), fit.co_assignment() (which "
+        "rows go together), fit.experts_used() and fit.loo()."
+    )
     return Notice("labels_ambiguous", message)

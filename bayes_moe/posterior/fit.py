@@ -17,7 +17,7 @@ from ..families import Support
 from ..inference.outcome import Outcome
 from ..mixture import MixtureOfExperts
 from ..newdata import read_rows
-from . import criteria, label_free, mixtures, modes, predictions, scores, tables
+from . import criteria, label_free, mixtures, modes, notebook, predictions, scores, tables
 from .draws import Draws, Labels
 from .mixtures import MixtureDraws
 from .predictive import Predictive
@@ -197,12 +197,9 @@ class Fit(Predictive):
         """Return a table of relabelled parameters in the user's units (a pandas frame).
 
         For draws: ArviZ's summary with an equal-tailed interval of ``prob``. For a point fit: the mode, its standard
-        errors from the observed information of the log posterior (``se``), and those of the sandwich, which do not
-        lean on the model being right (``sandwich_se``); ``attrs["no_standard_errors"]`` says why where there are none.
-
-        References
-        ----------
-        Louis (1982), JRSS B 44; White (1982), Econometrica 50.
+        errors from the observed information of the log posterior (``se``; Louis 1982), and those of the sandwich, which
+        do not lean on the model being right (``sandwich_se``; White 1982); ``attrs["no_standard_errors"]`` says why
+        where there are none.
         """
         posterior = self.idata["posterior"].to_dataset()
         return tables.summary(posterior, prob, self._errors if self.outcome.point else None)
@@ -276,7 +273,8 @@ class Fit(Predictive):
         )
 
     def _repr_html_(self) -> str:
-        return tables.as_html(repr(self).splitlines()[0], self.status, self.summary())
+        modes = self.modes() if "modes" in self.idata.children else None
+        return notebook.as_html(repr(self).splitlines()[0], self, self.summary(), modes)
 
 
 def _by_expert(values: np.ndarray, name: str) -> xr.DataArray:

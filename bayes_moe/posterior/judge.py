@@ -13,16 +13,15 @@ from ..inference.outcome import Outcome, Status
 from ..screening import weak_data
 from .diagnose import Severity, sampling_verdict, severity
 from .draws import Draws, Labels
+from .expert_notices import about_experts_used, ambiguous, expert_notices
 from .labelled import probabilities_by_draw
-from .mixtures import MixtureDraws, gate_probabilities, marginal, pieces
+from .mixtures import MixtureDraws, marginal, pieces
 from .modes import about_modes, modes_notices
 from .optima import duplicate_notices
 from .status import FitStatus
 
 _GRID = 10
 _SIZE_ROWS = 300
-_SEPARATED = 15.0
-"""Largest slope of a gate's log odds, per sd of a column, that still counts as smooth."""
 
 
 def judge(bound: Bound, outcome: Outcome, draws: Draws, labels: Labels, tree: xr.DataTree) -> FitStatus:
@@ -30,7 +29,7 @@ def judge(bound: Bound, outcome: Outcome, draws: Draws, labels: Labels, tree: xr
     rows = int(np.count_nonzero(bound.data.weights > 0))
     weak = weak_data(rows, bound.parameters.size)
     notices = [*bound.data.notices, *([weak] if weak else []), *outcome.notices]
-    notices += _gate_notices(bound, draws)
+    notices += expert_notices(bound, draws, point=outcome.point)
     notices += duplicate_notices(bound, outcome)
     notices += _feature_notices(bound, outcome)
     modes = tree["modes"].to_dataset() if "modes" in tree.children else None
@@ -38,7 +37,7 @@ def judge(bound: Bound, outcome: Outcome, draws: Draws, labels: Labels, tree: xr
     sampled = not outcome.point and "diverging" in outcome.sample_stats
     if not sampled:
         if labels.ambiguous and not outcome.point:
-            notices.append(_ambiguous(labels))
+            notices.append(ambiguous(labels))
         sentence = outcome.status.value
         if outcome.point and not outcome.optima:
             sentence = f"{sentence} {_about_training(outcome)}"
@@ -59,7 +58,8 @@ def judge(bound: Bound, outcome: Outcome, draws: Draws, labels: Labels, tree: xr
         return FitStatus(converged=False, sentence=f"{outcome.status.value} {verdict}", notices=tuple(notices))
     failures = " ".join(n.message for n in verdict.notices if severity(n.code) is Severity.FAILURE)
     sentence = f"Not converged: {failures}" if not verdict.converged else str(verdict)
-    sentence = " ".join(part for part in (sentence, _about_second_run(outcome), about_modes(modes)) if part)
+    used = about_experts_used(draws) if labels.ambiguous else ""
+    sentence = " ".join(part for part in (sentence, _about_second_run(outcome), about_modes(modes), used) if part)
     return FitStatus(verdict.converged, sentence, tuple(notices))
 
 
@@ -139,32 +139,6 @@ def _fixed(posterior: xr.Dataset) -> Iterator[str]:
     for name, values in posterior.items():
         if bool((((values == 0) | values.isnull()).all(("chain", "draw"))).any()):
             yield str(name)
-
-
-def _gate_notices(bound: Bound, draws: Draws) -> Iterator[Notice]:
-    """Find gates that separate: their log odds change by more than a step function needs."""
-    gate, positions = bound.parameters.gate, bound.parameters.gate_positions[1:]
-    if gate.experts == 1 or len(positions) == 0:
-        return
-    steepest = gate.steepest(np.median(draws.coefficients[:, : gate.predictors, positions], axis=0))
-    if not bound.design.gate_learned and steepest > _SEPARATED:
-        yield Notice(
-            "gate_separation",
-            f"The gate is almost a step: the log odds of two experts change by {steepest:.0f} per sd of a column. Its "
-            "slopes are held by their prior; read the place of the step, not the size of the slopes.",
-        )
-    sizes = gate_probabilities(draws.mixture(np.asarray(bound.data.table.values)[:5000])).mean(axis=0)
-    unused = np.flatnonzero(sizes < 0.5 / max(len(bound.data.y), 1))
-    if len(unused):
-        yield Notice("unused_experts", f"Experts {unused.tolist()} hold less than half a row: use fewer experts.")
-
-
-def _ambiguous(labels: Labels) -> Notice:
-    return Notice(
-        "labels_ambiguous",
-        f"Labels are ambiguous (agreement with the mode {labels.agreement:.2f}): tables per expert mean little; read "
-        "predictions, which do not depend on labels.",
-    )
 
 
 def _feature_notices(bound: Bound, outcome: Outcome) -> Iterator[Notice]:

@@ -176,8 +176,8 @@ def modes_notices(table: xr.Dataset | None) -> Iterator[Notice]:
         yield Notice(
             "other_modes",
             f"Modes in which no draw was found hold about {share[others].sum():.0%} of the posterior by Laplace's "
-            f"approximation: {named}. The draws describe the others alone: see fit.modes(), and stack fits that "
-            "start from each.",
+            f"approximation: {named}. The draws describe the rest alone: see fit.modes(), and start other fits "
+            "from these with start=fit.point_at(i).",
         )
 
 

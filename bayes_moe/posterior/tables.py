@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
-
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -14,7 +12,6 @@ from ..inference.outcome import Outcome
 from ..inference.settings import check_seed
 from .optima import optima_rows
 from .standard_errors import Errors
-from .status import FitStatus
 
 
 def check_sample(draws: object, seed: object) -> None:
@@ -98,14 +95,3 @@ def prior_summary(bound: Bound) -> pd.DataFrame:
     scaling = bound.design.scaling
     table.attrs["scaling"] = f"y = {scaling.y_center:.6g} + {scaling.y_scale:.6g} * standardised y"
     return table
-
-
-def as_html(title: str, status: FitStatus, table: pd.DataFrame) -> str:
-    """Return the notebook representation: verdict, warnings and the parameter table, everything escaped."""
-    notices = "".join(f"<li><code>{escape(n.code)}</code> {escape(n.message)}</li>" for n in status.notices)
-    colour = "#2e7d32" if status.converged else "#b71c1c"
-    shown = table.to_html(float_format=lambda v: f"{v:.4g}", max_rows=40)
-    return (
-        f"<div><strong>{escape(title)}</strong><p style='color:{colour}'>{escape(status.sentence)}</p>"
-        f"<ul>{notices}</ul>{shown}</div>"
-    )

@@ -357,7 +357,9 @@ def test_a_longer_search_begins_with_the_shorter() -> None:
 
 
 @pytest.mark.parametrize(
-    "seed", [0, 2**63 - 1, np.int64(5), np.random.SeedSequence(3), np.random.default_rng(3), None], ids=lambda seed: type(seed).__name__
+    "seed",
+    [0, 2**63 - 1, np.int64(5), np.random.SeedSequence(3), np.random.default_rng(3), None],
+    ids=lambda seed: type(seed).__name__,
 )
 def test_seeds_are_recorded(seed: Any) -> None:
     density = bound(EASY).density

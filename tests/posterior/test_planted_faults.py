@@ -16,7 +16,7 @@ from tests.cases import CASES, bound
 from tests.fits import X, Y
 from tests.tiers import long
 
-CHAINS, DRAWS = 4, 250
+CHAINS, DRAWS = 4, 500
 MANY = [range(1), *long([range(1, 101)])]
 FAULTS = {
     "constant": {"stuck_chain"},
