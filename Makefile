@@ -13,7 +13,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help env demo test test-full lint format benchmarks calibration clean
+.PHONY: help env demo test test-full lint format benchmarks calibration mutants clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ calibration: env  ## simulation-based calibration, hours; call again to resume
 	$(PYTHON) -m calibration run --engine laplace
 	$(PYTHON) -m calibration run --engine advi
 	$(PYTHON) -m calibration report
+
+mutants: env  ## plant bugs one by one: the tests must notice each
+	$(PYTHON) -m mutants
 
 clean:  ## remove everything made here, the environment too
 	rm -rf .venv .tools out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
