@@ -107,8 +107,8 @@ def make_design(
 
     Columns appended for the gate belong to the gate, and columns that one predictor names belong to it; a predictor
     without ``columns=`` uses all that nothing else claims. ``reserved`` columns are claimed by families; ``sources``
-    names the user's column that every column came from. Where there is a network, it uses what nothing else claims, and
-    predictors without ``columns=`` its features.
+    names the user's column that every column came from. Where there is a network under gate and experts, it uses what
+    nothing else claims, and predictors without ``columns=`` its features; a predictor that is a network uses its own.
 
     Raises
     ------

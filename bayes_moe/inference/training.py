@@ -27,9 +27,9 @@ _EPOCHS_AVERAGED = 5
 
 @dataclass(frozen=True)
 class Training:
-    """Point estimate of a mixture density network by gradient steps on minibatches, stopped by held-out rows.
+    """Point estimate of a model with networks by gradient steps on minibatches, stopped by held-out rows.
 
-    Adam climbs the log posterior of network and output layer together, in coordinates where the prior is a standard
+    Adam climbs the log posterior of networks and output layers together, in coordinates where the prior is a standard
     normal: that prior is the weight decay. After every epoch the weights, averaged over it, are judged by the log
     density of the held-out rows. When that has not risen for ``patience`` epochs, training goes back to the best
     weights and on with a third of the step; the fourth time it stops. Then all rows, those held out among them, are
@@ -60,7 +60,8 @@ class Training:
     -----
     The result is no mode of the posterior, and its status says that it was stopped early: it carries no certificate, no
     BIC and no Laplace approximation. ``bm.EM()``, ``bm.Laplace()``, ``bm.ADVI()`` and ``bm.NUTS()`` on a model with
-    features train these first, then hold them fixed and bring the output layer to its mode.
+    networks train these first, then hold them fixed and bring the output layers to their mode. It climbs from one
+    start, and another seed may end higher: ``fit.outcome.facts["held_out_log_density"]`` says how high.
 
     References
     ----------

@@ -96,7 +96,7 @@ def test_graph_and_arrays_are_one_formula(predictor: Predictor) -> None:
 @pytest.mark.parametrize("predictor", BASES, ids=repr)
 def test_reported_coefficients_are_those_of_the_plain_columns(predictor: Predictor) -> None:
     own = design(predictor)
-    basis, row = own.experts[0][0].basis, np.random.default_rng(2).normal(size=own.width)
+    basis, row = own.experts[0][0][0].basis, np.random.default_rng(2).normal(size=own.width)
     user = basis.to_user() @ row
     x = own.scaling.standardise_x(X)
     plain = basis.bumps(x) if isinstance(predictor, bm.RBF) else basis.splines(x)[:, :, 1:].reshape(70, -1)  # type: ignore[attr-defined]
@@ -118,8 +118,8 @@ def test_centres_are_good_and_do_not_depend_on_chance() -> None:
     model = bm.MixtureOfExperts([bm.Expert(mu=bm.RBF(6))], bm.EqualGate())
     order = np.random.default_rng(1).permutation(len(x))
     one, other = (bound(Case(model, x[rows], y[rows])).design for rows in (np.arange(len(x)), order))
-    centres = one.experts[0][0].basis.centres  # type: ignore[attr-defined]
-    np.testing.assert_allclose(other.experts[0][0].basis.centres, centres, atol=1e-12)  # type: ignore[attr-defined]
+    centres = one.experts[0][0][0].basis.centres  # type: ignore[attr-defined]
+    np.testing.assert_allclose(other.experts[0][0][0].basis.centres, centres, atol=1e-12)  # type: ignore[attr-defined]
     points = one.scaling.standardise_x(x)
 
     def inertia(found: np.ndarray) -> float:

@@ -57,7 +57,7 @@ def test_what_is_shared_is_one_value() -> None:
 def test_a_column_of_text_is_shared_whole() -> None:
     frame = FRAME.assign(site=np.array(["a", "b", "c"])[np.arange(120) % 3])
     own = bound(Case(model(("site",)), frame, Y))
-    basis = own.design.experts[0][0].basis
+    basis = own.design.experts[0][0][0].basis
     assert [name for name, tied in zip(basis.names, basis.pooled(), strict=True) if tied] == ["site[b]", "site[c]"]
 
 
