@@ -18,7 +18,7 @@ from bayes_moe.data import read_training
 
 from .timing import in_turn, keep, say, show
 
-ROWS, DRAWS, TUNE, CHAINS = 500, 200, 200, 2
+ROWS, DRAWS, TUNE, CHAINS = 500, 100, 100, 2
 
 
 def problems() -> dict[str, tuple[bm.MixtureOfExperts, np.ndarray, np.ndarray]]:
@@ -61,7 +61,7 @@ def main() -> None:
         with warnings.catch_warnings():  # what is compiled first is not counted
             warnings.simplefilter("ignore", bm.FitWarning)
             bm.NUTS(draws=10, tune=10, chains=1, seed=1).run(fast, start=mode)
-        micro = in_turn({key: lambda f=f, q=mode: f(q) for key, f in functions.items()}, rounds=7, inner=50)
+        micro = in_turn({key: lambda f=f, q=mode: f(q) for key, f in functions.items()}, rounds=25, inner=20)
         seconds: dict[str, list[float]] = {"compiled": [], "NumPy": []}
         for key, density in (("compiled", fast), ("NumPy", slow), ("compiled", fast)):
             begin = time.perf_counter()
