@@ -30,6 +30,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+import bayes_moe as bm  # noqa: F401 - whole, before pytest imports files for doctests: else some exist twice
+
 ROOT = Path(__file__).parent
 NO_DATA = "BAYES_MOE_DATA is unset"
 PASSED = "bayes_moe/full-tier-passed"

@@ -177,10 +177,6 @@ class GeneralDensity:
         return quick_function(machine, replace(self, functions=()).logp_and_gradient)
 
     def machine(self) -> Machine | None:
-        return self._machine
-
-    @cached_property
-    def _machine(self) -> Machine | None:
         from .general_machine import make_machine  # numba, as above
 
         return make_machine(self.parameters, self.groups, self.table, self.outcomes, self.members, self.offset)

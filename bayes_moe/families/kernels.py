@@ -187,36 +187,45 @@ def _categorical_rows(rows, predictors, stride, known, eta, value):  # type: ign
     return 0
 
 
+@njit(**INLINE)
+def _between(y, top, mu, above, below, gap):  # type: ignore[no-untyped-def]
+    """Return the log probability between two cuts, and its slopes in the cut above, the one below and the gap."""
+    low, high = y <= 0.0, y >= top
+    inner = 0.0 if low else (0.0 if high else 1.0)
+    less = elementary.expm1(-gap)
+    value = arithmetic.log(-less if inner == 1.0 else 1.0)
+    value -= 0.0 if high else elementary.softplus(mu - above)
+    value -= 0.0 if low else elementary.softplus(below - mu)
+    up = 0.0 if high else elementary.expit(mu - above)
+    down = 0.0 if low else -elementary.expit(below - mu)
+    return value, up, down, -(1.0 + less) / less if inner == 1.0 else 0.0
+
+
 def _ordinal_rows(rows, predictors, stride, known, eta, value):  # type: ignore[no-untyped-def]
     """Level y lies between a cut above, c_y, and one below, c_(y - 1); cuts are a first one and gaps added to it."""
     x, e, v = _views(rows, predictors, stride, 1, known, eta, value)
     top = predictors - 1
-    above, below, gap = np.empty(rows), np.empty(rows), np.zeros(rows)
+    cuts = np.zeros((3, rows))  # above, below and the gap between; then the slopes in them
     for b in range(rows):
-        above[b] = below[b] = e[1, b]
+        cuts[0, b] = e[1, b]
+        cuts[1, b] = e[1, b]
     for j in range(1, top):
         for b in range(rows):
             size = arithmetic.exp(e[1 + j, b])
-            above[b] += size if j <= x[0, b] else 0.0
-            below[b] += size if j < x[0, b] else 0.0
-            gap[b] = size if j == x[0, b] else gap[b]
+            cuts[0, b] += size if j <= x[0, b] else 0.0
+            cuts[1, b] += size if j < x[0, b] else 0.0
+            cuts[2, b] = size if j == x[0, b] else cuts[2, b]
             e[1 + j, b] = size
     for b in range(rows):
-        mu, low, high = e[0, b], x[0, b] <= 0.0, x[0, b] >= top
-        inner = not (low or high)
-        v[b] = 0.0 if high else -elementary.softplus(mu - above[b])
-        v[b] -= 0.0 if low else elementary.softplus(below[b] - mu)
-        less = elementary.expm1(-gap[b])
-        v[b] += arithmetic.log(-less) if inner else 0.0
-        above[b] = 0.0 if high else elementary.expit(mu - above[b])  # from here on slopes in the two cuts and the gap
-        below[b] = 0.0 if low else -elementary.expit(below[b] - mu)
-        gap[b] = -(1.0 + less) / less if inner else 0.0
-        e[0, b] = -above[b] - below[b]
-        e[1, b] = above[b] + below[b]
+        found = _between(x[0, b], top, e[0, b], cuts[0, b], cuts[1, b], cuts[2, b])
+        v[b], cuts[0, b], cuts[1, b], cuts[2, b] = found[0], found[1], found[2], found[3]
+    for b in range(rows):
+        e[0, b] = -cuts[0, b] - cuts[1, b]
+        e[1, b] = cuts[0, b] + cuts[1, b]
     for j in range(1, top):
         for b in range(rows):
-            slope = (above[b] if j <= x[0, b] else 0.0) + (below[b] if j < x[0, b] else 0.0)
-            e[1 + j, b] *= slope + (gap[b] if j == x[0, b] else 0.0)
+            slope = (cuts[0, b] if j <= x[0, b] else 0.0) + (cuts[1, b] if j < x[0, b] else 0.0)
+            e[1 + j, b] *= slope + (cuts[2, b] if j == x[0, b] else 0.0)
     return 0
 
 

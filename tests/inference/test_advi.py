@@ -328,7 +328,8 @@ class Recording(Report):
 def test_progress_is_told() -> None:
     report = Recording()
     outcome = ADVI(seed=1, steps=300).run(LogGamma(np.array([0.5, 2.0])), report=report)
-    said = report.said  # type: ignore[attr-defined]
+    loaded, *said = report.said  # type: ignore[attr-defined]
+    assert loaded[0].startswith("ADVI loads its code")
     assert {(title, total) for title, total, _, _ in said} == {("ADVI", 300)}
     taken = outcome.facts["steps"]
     assert [done for _, _, done, _ in said] == [*range(1, taken + 1), 300]
