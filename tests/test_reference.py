@@ -11,7 +11,7 @@ import bayes_moe as bm
 from tests.reference import PLAIN, ROWS, SLACK, sound
 from tests.tiers import seeds
 
-SLOW = {"tempanomalies, skew-normal": 1}
+SLOW = {"tempanomalies, skew-normal": 1, "mcycle, curves": 3, "mcycle, 5": 3}
 """Seeds of the default tier for rows that take long; the others have five."""
 
 
