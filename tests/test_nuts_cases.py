@@ -65,7 +65,8 @@ def test_lidar_with_five_lines_names_its_modes(seed: int, data_dir: Path) -> Non
     fit = bm.fit(bm.MixtureOfExperts(5), *lidar(data_dir), bm.NUTS(seed=seed), progress=False)
     table = fit.modes()
     assert table["status"][0] == "maximum with a collapsed expert"
-    assert table["draws"][0] >= 0.9, "the draws are where the mass is"
+    assert table["share"][0] > 0.9
+    assert table["draws"][0] >= 0.6, "some twenty draws are where the mass is"
     assert fit.status.converged or set(fit.status.codes) & {
         "divergences",
         "tree_depth",
