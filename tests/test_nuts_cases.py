@@ -74,7 +74,7 @@ def test_lidar_with_five_lines_names_its_modes(seed: int, data_dir: Path) -> Non
         "ess_bulk",
         "r_hat",
     }
-    assert {"labels_ambiguous", "expert_unused"} <= set(fit.status.codes)
+    assert {"labels_ambiguous", "unused_experts"} <= set(fit.status.codes)
 
 
 @pytest.mark.parametrize("seed", seeds(0, 3))

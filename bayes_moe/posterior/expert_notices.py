@@ -87,7 +87,7 @@ def _unused(bound: Bound, draws: Draws) -> Iterator[Notice]:
     sizes = gate_probabilities(draws.mixture(np.asarray(bound.data.table.values)[:5000])).mean(axis=0)
     unused = np.flatnonzero(sizes < 0.5 / max(len(bound.data.y), 1))
     if len(unused):
-        yield Notice("expert_unused", f"Experts {unused.tolist()} hold less than half a row: use fewer experts.")
+        yield Notice("unused_experts", f"Experts {unused.tolist()} hold less than half a row: use fewer experts.")
 
 
 def _normal_tails(bound: Bound, draws: Draws) -> Iterator[Notice]:

@@ -30,7 +30,7 @@ def judge(bound: Bound, outcome: Outcome, draws: Draws, labels: Labels, tree: xr
     weak = weak_data(rows, bound.parameters.size)
     notices = [*bound.data.notices, *([weak] if weak else []), *outcome.notices]
     notices += expert_notices(bound, draws, point=outcome.point)
-    notices += duplicate_notices(bound, outcome)
+    notices += duplicate_notices(bound, outcome) if outcome.point else ()
     notices += _feature_notices(bound, outcome)
     modes = tree["modes"].to_dataset() if "modes" in tree.children else None
     notices += modes_notices(modes)

@@ -14,7 +14,7 @@ from .mixtures import Floats, MixtureDraws, outcomes, slices
 LARGEST_ROWS = 3000
 """Rows of a co-assignment matrix at most: 72 MB."""
 LEAST_ROWS = 0.5
-"""An expert that holds fewer rows in expectation is not used; as in the notice ``expert_unused``."""
+"""An expert that holds fewer rows in expectation is not used; as in the notice ``unused_experts``."""
 
 _COMPARED = 100
 _PARTITION_ROWS = 2000

@@ -165,7 +165,9 @@ def test_importance_sampling_and_fits_without_a_row_agree() -> None:
     found = fit(ONE, engine=bm.NUTS(draws=1500, chains=2, seed=1))
     rows = np.array([0, 7, int(np.argmin(found.loo().elpd_i.values)), 41])
     left = np.concatenate(log_densities_left_out(found, [np.array([row]) for row in rows], SILENT, ""))
-    np.testing.assert_allclose(left, found.loo().elpd_i.values[rows], atol=0.03)
+    weights = np.exp(-found.idata["log_likelihood"]["y"].values.reshape(3000, -1)[:, rows])
+    error = weights.std(axis=0) / weights.mean(axis=0) / np.sqrt(1500)  # of the sampling by importance
+    assert np.all(np.abs(left - found.loo().elpd_i.values[rows]) < 0.01 + 4 * error)
 
 
 def test_a_weighted_row_is_left_out_whole() -> None:

@@ -56,8 +56,8 @@ def test_copies_in_the_draws(two: bm.Fit) -> None:
 def test_an_expert_without_rows(gate: bm.SoftmaxGate) -> None:
     found = bm.fit(bm.MixtureOfExperts(2, gate), X, Y, QUICK, progress=False)
     name = next(n for n in found.point if n.startswith("gate_intercept"))
-    assert "expert_unused" not in found.status.codes
-    assert "expert_unused" in planted(found, {name: np.full_like(found.point[name], 40.0)}).status.codes
+    assert "unused_experts" not in found.status.codes
+    assert "unused_experts" in planted(found, {name: np.full_like(found.point[name], 40.0)}).status.codes
 
 
 def test_a_gate_that_is_a_step(two: bm.Fit) -> None:
