@@ -53,20 +53,20 @@ def row(engine: str, name: str, verdict: Verdict) -> str:
 
 def draw(ranks: Mapping[str, Mapping[str, np.ndarray]], engine: str) -> plt.Figure:
     """Draw, for every study, how far the ECDFs of its ranks are from uniform, with a simultaneous band."""
-    columns = 4
+    columns = min(4, len(ranks))
     lines = -(-len(ranks) // columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(13, 2.7 * lines), sharex=True, sharey=True, squeeze=False)
+    figure, axes = plt.subplots(
+        lines, columns, figsize=(3.3 * columns, 2.9 * lines + 0.5), sharey=True, squeeze=False, layout="constrained"
+    )
     for axis, (name, found) in zip(axes.flat, ranks.items(), strict=False):
         panel(axis, found)
         axis.set_title(name, fontsize=10)
     for axis in axes.flat[len(ranks) :]:
         axis.axis("off")
     figure.suptitle(
-        f"{engine}: ECDF of the truth's rank less that of uniform ranks; the {BAND:.0%} band holds a whole line",
-        y=0.995,
+        f"{engine}: ECDF of the truth's rank less a uniform one\n(the {BAND:.0%} band holds a whole line)", fontsize=11
     )
     figure.supxlabel("rank / draws")
-    figure.tight_layout()
     return figure
 
 

@@ -46,7 +46,7 @@ def caught(bug: Bug) -> str | None:
         return None
     if done.returncode != 1:
         raise SystemExit(f"{bug.name}: the tests did not run\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    named = re.search(r"^_{3,} (?:ERROR at setup of )?(\S+)", done.stdout, re.MULTILINE)
+    named = re.search(r"^_+ (?:ERROR at setup of )?(.*?) _+$", done.stdout, re.MULTILINE)
     return named[1] if named else "a test"
 
 

@@ -114,8 +114,8 @@ BUGS = (
     Bug(
         "half of the rows ignored",
         GENERAL,
-        "for start in range(0, len(self.table), _CHUNK):",
-        "for start in range(0, len(self.table) // 2, _CHUNK):",
+        "            rows = slice(start, start + _CHUNK)\n",
+        "            rows = slice(start, start + len(self.table) // 2)\n",
         EVERY,
     ),
     Bug(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from arviz_stats.base import array_stats
 
@@ -20,6 +21,7 @@ from bayes_moe.inference.charts import Centring, Recentred
 from bayes_moe.inference.newton import newton
 from bayes_moe.inference.outcome import Status
 from bayes_moe.inference.progress import Report
+from bayes_moe.inference.sampler import Chains, _read
 
 PLAIN = bm.MixtureOfExperts([bm.Expert(mu=bm.Constant())], gate=bm.SoftmaxGate(bm.Constant()))
 
@@ -119,6 +121,31 @@ def test_an_interrupt_keeps_what_is_finished(two_lines: MixtureDensity) -> None:
     assert np.all(np.isfinite(outcome.draws))
     assert outcome.draws.shape[1] == outcome.sample_stats["diverging"].shape[1] > 0
     assert np.all(outcome.draws[:, -1] != 0.0)
+
+
+class Trace:
+    """What nutpie hands over after an interrupt: chains of their own lengths, the last draws of which diverged."""
+
+    def __init__(self, lengths: tuple[int, ...], diverging: tuple[int, ...]) -> None:
+        self.batches, self.stats = [], []
+        for chain, (length, cut) in enumerate(zip(lengths, diverging, strict=True)):
+            draws = [[100.0 * chain + i, -1.0] for i in range(length)]
+            self.batches.append(pa.record_batch({"u": pa.array(draws, type=pa.list_(pa.float64()))}))
+            self.stats.append(pa.record_batch({"diverging": pa.array([i >= length - cut for i in range(length)])}))
+
+    def get_arrow_trace(self) -> tuple[list[pa.RecordBatch], list[pa.RecordBatch]]:
+        return self.batches, self.stats
+
+
+def test_draws_that_an_interrupt_cut_short_are_left_out() -> None:
+    """Stopping the chains ends their last trajectories as divergences, which are none."""
+    plan = Chains(draws=50, tune=10, chains=2, cores=None, seed=1, target_accept=0.8, max_treedepth=10)
+    draws, stats = _read(Trace((30, 33), (2, 1)), 2, plan, cut=True)
+    np.testing.assert_array_equal(draws[:, :, 0], [np.arange(10.0, 28.0), np.arange(110.0, 128.0)])
+    assert not stats["diverging"].any()
+    draws, stats = _read(Trace((30, 30), (2, 1)), 2, plan, cut=False)
+    assert draws.shape == (2, 20, 2)
+    assert stats["diverging"].sum() == 3
 
 
 def test_an_interrupt_in_warm_up_says_so(two_lines: MixtureDensity) -> None:
