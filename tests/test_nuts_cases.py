@@ -75,13 +75,3 @@ def test_lidar_with_five_lines_names_its_modes(seed: int, data_dir: Path) -> Non
         "r_hat",
     }
     assert {"labels_ambiguous", "unused_experts"} <= set(fit.status.codes)
-
-
-@pytest.mark.parametrize("seed", seeds(0, 3))
-def test_divergences_are_met_by_a_second_run(seed: int, data_dir: Path) -> None:
-    fit = bm.fit(bm.MixtureOfExperts(5), *lidar(data_dir), bm.NUTS(seed=seed), progress=False)
-    before = fit.outcome.facts.get("divergences_before")
-    if before is not None:
-        assert fit.outcome.facts["target_accept"] == 0.99
-        assert fit.outcome.sample_stats["diverging"].sum() <= before
-        assert f"A first run had {before} divergences" in str(fit.status)

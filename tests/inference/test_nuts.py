@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,11 +18,12 @@ import bayes_moe as bm
 from bayes_moe.binding.bind import bind
 from bayes_moe.binding.density import MixtureDensity
 from bayes_moe.data import read_training
+from bayes_moe.inference import nuts
 from bayes_moe.inference.charts import Centring, Recentred
 from bayes_moe.inference.newton import newton
 from bayes_moe.inference.outcome import Status
 from bayes_moe.inference.progress import Report
-from bayes_moe.inference.sampler import Chains, _read
+from bayes_moe.inference.sampler import Chains, Sampled, _read
 
 PLAIN = bm.MixtureOfExperts([bm.Expert(mu=bm.Constant())], gate=bm.SoftmaxGate(bm.Constant()))
 
@@ -121,6 +123,46 @@ def test_an_interrupt_keeps_what_is_finished(two_lines: MixtureDensity) -> None:
     assert np.all(np.isfinite(outcome.draws))
     assert outcome.draws.shape[1] == outcome.sample_stats["diverging"].shape[1] > 0
     assert np.all(outcome.draws[:, -1] != 0.0)
+
+
+def chains(divergences: int, *, finished: bool = True) -> Sampled:
+    flags = np.zeros((2, 20), dtype=bool)
+    flags[0, :divergences] = True
+    return Sampled(np.zeros((2, 20, 2)), {"diverging": flags}, finished)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept", "again"),
+    [
+        (chains(0), None, 0, False),
+        (chains(3), chains(1), 1, True),
+        (chains(3), chains(5), 3, False),
+        (chains(3), chains(0, finished=False), 3, False),
+        (chains(3, finished=False), None, 3, False),
+    ],
+    ids=["none", "fewer", "more", "interrupted again", "interrupted"],
+)
+def test_chains_that_diverge_run_once_more(
+    first: Sampled, second: Sampled | None, kept: int, again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With shorter steps and twice the warm-up; the run with fewer divergences counts, and the facts say which."""
+    plans: list[Chains] = []
+
+    def sample(*given: Any) -> Sampled:
+        plans.append(given[2])
+        found = (first, second)[len(plans) - 1]
+        assert found is not None
+        return found
+
+    monkeypatch.setattr(nuts, "sample", sample)
+    plan = Chains(draws=20, tune=10, chains=2, cores=None, seed=1, target_accept=0.8, max_treedepth=10)
+    sampled, facts = nuts._sampled(None, None, plan, Report(visible=False))  # type: ignore[arg-type]
+    assert sampled.divergences == kept
+    assert len(plans) == 1 + (second is not None)
+    if second is not None:
+        assert (plans[1].target_accept, plans[1].tune) == (0.99, 20)
+    assert ("divergences_before" in facts) == again
+    assert facts["target_accept"] == (0.99 if again else 0.8)
 
 
 class Trace:
