@@ -58,6 +58,7 @@ from .predictors import HSGP, MLP, RBF, Activation, Constant, Kernel, Linear, Po
 from .presets import hierarchical_moe, mixture_density_network, nearly_flat
 from .scaling import Scaling
 from .storage import load
+from .transforms import Power
 
 __version__ = "0.1.0"
 
@@ -109,6 +110,7 @@ __all__ = [
     "Ordinal",
     "Poisson",
     "Polynomial",
+    "Power",
     "SaveFileError",
     "Scaling",
     "Selection",

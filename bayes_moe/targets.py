@@ -14,6 +14,7 @@ from bayes_moe.columns import FloatArray, as_array, refuse_lazy, rows_text
 from bayes_moe.errors import InputError, Notice, listed, nearest
 from bayes_moe.scaling import TargetScale
 from bayes_moe.tables import Column, read_column, read_table, row_index
+from bayes_moe.transforms import Power
 
 Label = str | int | float | bool
 
@@ -46,6 +47,8 @@ class Target:
         Labels of classes, levels or outputs that the specification names, or None.
     continuous
         Whether y has a density, so that ties and extremes are worth a notice.
+    power
+        The power of y that the model is of, or None; y is above 0 then.
     """
 
     kind: TargetKind = TargetKind.NUMBER
@@ -53,6 +56,7 @@ class Target:
     scales: tuple[TargetScale, ...] = (TargetScale.AFFINE,)
     named: tuple[str, ...] | None = None
     continuous: bool = True
+    power: Power | None = None
 
 
 @dataclass(frozen=True, eq=False)

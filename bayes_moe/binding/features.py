@@ -308,7 +308,7 @@ def output_layers(model: MixtureOfExperts, *, gate: bool) -> MixtureOfExperts:
             narrower = float(np.sqrt(parameter.prior.slopes.scale / _MEAN_SLOPES))
             predictors[parameter.name] = _output_layer(predictor, shared, narrower=narrower)
         experts.append(Expert(expert.family, **predictors))
-    return MixtureOfExperts(experts, chosen, shared)
+    return MixtureOfExperts(experts, chosen, shared, model.target)
 
 
 def _output_layer(

@@ -68,13 +68,14 @@ def build_model(
             )
             for group in groups
         ]
-        units = (_shared(scaling.y_center), _shared(scaling.y_scale))
+        power = [] if scaling.y_power is None else [_shared(scaling.y_power.known)]
+        units = (_shared(scaling.y_center), _shared(scaling.y_scale), *power)
         logits = predictors.logits(columns)
         declared = logits, parts, (*units, *weights), observed, dims
         if data.groups is None:
-            observe(*declared)
+            observe(*declared, curved=bool(power))
         else:
-            observe_groups(*declared, data.groups)
+            observe_groups(*declared, data.groups, curved=bool(power))
         if parameters.gate.joint:
             _observe_covariates(logits, data)
         predictors.report()
