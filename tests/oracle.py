@@ -39,6 +39,7 @@ from bayes_moe import (
 from tests.cases import Case
 from tests.oracle_families import Anatomy, Follows, anatomy, centre, log_density, prefixed
 from tests.oracle_networks import hidden
+from tests.oracle_powers import transformed
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,8 +170,10 @@ class Oracle:
         self.weights = np.ones(len(self.y)) if case.weights is None else np.asarray(case.weights, dtype=float)
         self.groups = None if case.groups is None else np.asarray(case.groups)
         self.features: list[tuple[np.ndarray, float]] = []
-        self.units = self._units()
         self.columns = [self._standardised(self.raw[:, j]) for j in range(self.raw.shape[1])]
+        used = [column[0] for column in self.columns if column is not None]
+        self.y, self.log_slopes = transformed(self.model.target, self.y, used, self.weights)  # y is T(y) from here
+        self.units = self._units()
         self._share_out(own.shape[1])
         self._bases: dict[Any, list[tuple[np.ndarray, float]]] = {}
         self.blocks = self.model.blocks
@@ -370,6 +373,8 @@ class Oracle:
             for order, position in enumerate(positions):
                 own = {name: values[:, order] for name, values in found.items()}
                 density[:, position] = self._log_density(expert.family, own)
+                if self.model.target is not None:
+                    density[:, position] += self.log_slopes
         gate, covariates = self._gate(left, log_priors), np.zeros(len(self.y))
         if isinstance(self.model.gate, GaussianGate):
             gate, covariates = gate - logsumexp(gate, axis=1, keepdims=True), logsumexp(gate, axis=1)
