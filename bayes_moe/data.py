@@ -23,8 +23,7 @@ from bayes_moe.newdata import read_new, read_target
 from bayes_moe.scaling import Scaling, measure, refuse_huge
 from bayes_moe.screening import Screened, screen, weak_data
 from bayes_moe.tables import Reading, Table, encoded, read_column, read_table, refuse_misaligned
-from bayes_moe.targets import Label, Outcome, Target, read_outcome
-from bayes_moe.transforms import Power
+from bayes_moe.targets import Label, Outcome, Target, read_outcome, refuse_without_power
 
 __all__ = ["Data", "Missing", "Scaling", "Table", "read_new", "read_target", "read_training", "scaling_of"]
 
@@ -164,7 +163,7 @@ def read_training(
     values, y_values, weight = (_frozen(a, kept) for a in (joined.values, column.values, weight))
     rows = int((weight > 0).sum())
     _refuse_few_rows(rows, experts)
-    _refuse_without_power(y_values, weight, kept, target.power)
+    refuse_without_power(y_values, weight > 0, kept, target.power)
     members = None if members is None else kept_groups(members, kept)
     values, columns, encodings, level_notices = encoded(joined, values, weight > 0, "X")
     scaling = _scaling_for(_frozen(values), y_values, weight, columns, scaling, target)
@@ -317,17 +316,6 @@ def _refuse_few_rows(rows: int, experts: int) -> None:
         raise InputError(
             f"X: expected at least {least} rows of positive weight (two per expert, {experts} "
             f"{'expert' if experts == 1 else 'experts'}), got {rows} → pass more rows or use fewer experts"
-        )
-
-
-def _refuse_without_power(y: FloatArray, weights: FloatArray, rows: npt.NDArray[np.intp], power: Power | None) -> None:
-    wrong = np.zeros(len(y), dtype=bool) if power is None else ~(y > 0) & (weights > 0)
-    if wrong.any():
-        bad = np.zeros(int(rows.max()) + 1, dtype=bool)
-        bad[rows[wrong]] = True
-        raise InputError(
-            f"y: expected numbers above 0 for target={power!r}, got {y[wrong][0]:.6g} ({rows_text(bad)}) → leave "
-            "target out, or leave out these rows"
         )
 
 

@@ -154,6 +154,20 @@ def read_like(source: Any, rows: int, classes: Sequence[Label], outputs: Sequenc
     return outcome.values
 
 
+def refuse_without_power(
+    y: FloatArray, counted: npt.NDArray[np.bool_], rows: npt.NDArray[np.intp], power: Power | None
+) -> None:
+    """Refuse numbers from 0 down in rows that count, ``rows`` by position, where the model is of a power of y."""
+    wrong = np.zeros(len(y), dtype=bool) if power is None else ~(y > 0) & counted
+    if wrong.any():
+        bad = np.zeros(int(rows.max()) + 1, dtype=bool)
+        bad[rows[wrong]] = True
+        raise InputError(
+            f"y: expected numbers above 0 for target={power!r}, got {y[wrong][0]:.6g} ({rows_text(bad)}) → leave "
+            "target out, or leave out these rows"
+        )
+
+
 def _plain(column: Column) -> Outcome:
     return Outcome(column.values, column.name, column.index, column.notices)
 

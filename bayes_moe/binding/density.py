@@ -41,10 +41,8 @@ class MixtureDensity:
         The design columns and the layout of q.
     table
         Design matrix (n, P) of the training rows.
-    y
-        Standardised target (n,).
-    weights
-        Row weights (n,).
+    y, weights
+        Standardised target and row weights (n,).
     log_units
         (n,) log of what a unit of y is in the user's unit.
     """
@@ -231,8 +229,8 @@ class MixtureDensity:
 
     def thinned(self, rows: np.ndarray) -> MixtureDensity:
         factor = self.weights.sum() / max(self.weights[rows].sum(), 1e-300)
-        weights, units = self.weights[rows] * factor, self.log_units[rows]
-        return replace(self, table=self.table[rows], y=self.y[rows], weights=weights, log_units=units)
+        y, weights, units = self.y[rows], self.weights[rows] * factor, self.log_units[rows]
+        return replace(self, table=self.table[rows], y=y, weights=weights, log_units=units)
 
     def responsibilities(self, q: np.ndarray, *, temperature: float = 1.0) -> np.ndarray:
         if temperature == 1.0:

@@ -21,7 +21,7 @@ from ..transforms import Power
 
 Floats = NDArray[np.float64]
 
-_NODES = 32  # on each side of mu: eight digits of moments of Student-t densities, twelve of Normal ones
+_NODES = 32  # on each side of mu: ten digits of most moments, five where y^(1/power) or a strong skew has a kink
 _REACH = 12.0  # sigmas to either side that Normal tails are followed
 _FAR = 12.0  # asinh of the reach of Student-t tails: 80 000 sigmas
 _MOST_NODES = 2_000_000  # density values at once
@@ -113,12 +113,13 @@ class Powered:
         y = self.power.inverse(z)
         density = sigma * np.cosh(at) * np.exp(self.family.log_density(z, **column))
         below = self.family.cdf(mu + sigma * np.sinh(first), **column)[:, 0]
-        tails = self._tails(column) if heavy else (np.inf, np.inf)
+        tails = self._tails(column) if heavy else np.full((2, len(mu)), np.inf)
         mean = (steps * density * y).sum(axis=1) + _rest(density[:, -1] * y[:, -1], tails[0])
         square = (y - mean[:, None]) ** 2
         spread = (steps * density * square).sum(axis=1) + below * mean**2
         spread += _rest(density[:, -1] * square[:, -1], tails[1])
-        return mean, np.where(np.isfinite(mean), spread, np.inf)
+        exists, spreads = tails[0] > 0, tails[1] > 0
+        return np.where(exists, mean, np.inf), np.where(spreads, spread, np.inf)
 
     def _reach(self, sigma: Floats) -> Floats:
         """Return how many sigmas from mu y may matter: large y count by more than their density."""
