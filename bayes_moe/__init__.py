@@ -54,7 +54,7 @@ from .mixture import MixtureOfExperts
 from .posterior.average import FitAverage, average
 from .posterior.compare import compare
 from .posterior.fit import Fit
-from .predictors import HSGP, MLP, RBF, Activation, Constant, Kernel, Linear, Polynomial, Spline
+from .predictors import HSGP, MLP, RBF, Activation, Constant, Kernel, Linear, Polynomial, Products, Spline, Sum
 from .presets import hierarchical_moe, mixture_density_network, nearly_flat
 from .scaling import Scaling
 from .storage import load
@@ -111,6 +111,7 @@ __all__ = [
     "Poisson",
     "Polynomial",
     "Power",
+    "Products",
     "SaveFileError",
     "Scaling",
     "Selection",
@@ -120,6 +121,7 @@ __all__ = [
     "Spline",
     "StickBreakingGate",
     "StudentT",
+    "Sum",
     "Training",
     "TreeGate",
     "Uniform",

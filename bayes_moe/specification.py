@@ -50,6 +50,8 @@ SPECIFICATIONS: Mapping[str, Record] = {
     "Kernel": record(predictors.Kernel),
     "Linear": record(predictors.Linear),
     "Polynomial": record(predictors.Polynomial),
+    "Products": record(predictors.Products),
+    "Sum": record(predictors.Sum),
     "MLP": record(predictors.MLP),
     "Activation": record(predictors.Activation),
     "RBF": record(predictors.RBF),

@@ -30,9 +30,11 @@ from bayes_moe import (
     Linear,
     MixtureOfExperts,
     Polynomial,
+    Products,
     SoftmaxGate,
     Spline,
     StickBreakingGate,
+    Sum,
     TreeGate,
     priors,
 )
@@ -223,7 +225,8 @@ class Oracle:
     def _share_out(self, own: int) -> None:
         """Decide which columns predictors without ``columns=`` use."""
         predictors = [self.model.gate.predictor, *(p for e in self.model.experts for p in e.predictors.values())]
-        claimed = {self._position(c) for p in predictors for c in (getattr(p, "columns", None) or ())}
+        parts = [part for p in predictors for part in (p.parts if isinstance(p, Sum) else (p,))]
+        claimed = {self._position(c) for p in parts for c in (getattr(p, "columns", None) or ())}
         for expert in self.model.experts:
             taken = (getattr(expert.family, "exposure", None), getattr(expert.family, "trials", None))
             claimed |= {self._position(column) for column in taken if column is not None}
@@ -279,10 +282,15 @@ class Oracle:
     def _basis(self, predictor: Any, default: list[int]) -> list[tuple[np.ndarray, float]]:
         if isinstance(predictor, Constant):
             return []
+        if isinstance(predictor, Sum):
+            return [column for part in predictor.parts for column in self.basis(part, default)]
         asked = default if predictor.columns is None else [self._position(c) for c in predictor.columns]
         chosen = [self.columns[j] for j in asked if self.columns[j] is not None]
         if isinstance(predictor, Linear):
             return chosen
+        if isinstance(predictor, Products):
+            pairs = [a * b for (a, _), (b, _) in itertools.combinations(chosen, 2)]
+            return [((values - m) / s, 1.0) for values, (m, s) in ((v, self._moments(v)) for v in pairs)]
         if isinstance(predictor, HSGP):
             return [(sines, 1.0) for sines, _, _ in self._sines(predictor, [column for column, _ in chosen])]
         if isinstance(predictor, Spline | RBF):
@@ -506,13 +514,15 @@ class Oracle:
         slope_prior = None if isinstance(predictor, Constant | HSGP) else self._slopes(part, predictor, self.free)
         if isinstance(predictor, HSGP):
             slope_prior = priors.Normal(0.0, 1.0, standardised=True)
-        tied = self._tied(predictor, basis)
+        tied, slope_priors = self._tied(predictor, basis), [slope_prior] * len(basis)
+        if isinstance(predictor, Sum):
+            slope_priors = [part.slopes for part in predictor.parts for _ in self.basis(part, self.free)]
         for order, (a, b) in enumerate(zip(intercepts, slopes, strict=True)):
             for label in range(len(a)):
                 log_priors.append(self._intercept_prior(family, part, label, predictor.intercept, a[label]))
                 for j, (values, (_, unit)) in enumerate(zip(b, basis, strict=True)):
                     if order == 0 or not tied[j]:
-                        log_priors.append(self._slope_prior(part, label, slope_prior, values[label], unit))
+                        log_priors.append(self._slope_prior(part, label, slope_priors[j], values[label], unit))
 
     def _process(
         self,

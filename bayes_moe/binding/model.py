@@ -23,6 +23,7 @@ from ..data import Data
 from ..families import Parameter, Role
 from ..gates import Free
 from ..graph.networks import forward
+from ..predictors import Basis
 from .chunks import Group
 from .describe import amplitude_unit, distinct_parameters, feature_names, user_coords
 from .design import Design
@@ -136,6 +137,8 @@ def _numbers_shared(record: Any) -> dict[str, Any]:
             out[field.name] = _shared(value)
         elif isinstance(value, tuple) and value and all(isinstance(item, float | np.ndarray) for item in value):
             out[field.name] = tuple(_shared(item) for item in value)
+        elif isinstance(value, tuple) and value and all(isinstance(item, Basis) for item in value):
+            out[field.name] = tuple(replace(item, **_numbers_shared(item)) for item in value)
     return out
 
 
