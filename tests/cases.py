@@ -248,8 +248,13 @@ _SPLINE_UNITS = {
     "sigma": RBF(1, 1.5, slopes=priors.Normal(0.1, 0.4)),
 }
 _PLACES = [[4.0, -1.0], [9.0, -1.01], [12.0, -0.97]]
+_BOTH = (0, 1)
 _SUM = Sum(
-    (Linear(slopes=priors.Normal(0.5, 3.0)), Spline(4, columns=(1,)), Products(slopes=priors.Normal(0.0, 0.7))),
+    (
+        Linear(_BOTH, slopes=priors.Normal(0.5, 3.0)),
+        Spline(4, columns=(1,)),
+        Products(_BOTH, slopes=priors.Normal(0.0, 0.7)),
+    ),
     intercept=priors.Normal(20.0, 9.0),
 )
 _SUM_OF_TWO = Sum((Linear(), Products()))
@@ -268,7 +273,12 @@ BASES: dict[str, Case] = {
     ),
     "products": simulated(_mixture(2, mu=Products()), 48, rows=40, columns=3),
     "lines, splines and products, weighted": simulated(
-        _mixture(2, SoftmaxGate(Sum((Linear(), Products()))), mu=_SUM, sigma=Sum((Linear((0,)), RBF(2)))),
+        _mixture(
+            2,
+            SoftmaxGate(Sum((Linear(_BOTH), Products(_BOTH)))),
+            mu=_SUM,
+            sigma=Sum((Linear(_BOTH), RBF(2, columns=(1,)))),
+        ),
         49,
         rows=45,
         columns=2,
