@@ -257,6 +257,8 @@ _SUM = Sum(
     ),
     intercept=priors.Normal(20.0, 9.0),
 )
+_STILL = priors.Normal(0.0, 0.05, standardised=True)
+_NARROW = Sum((Linear(_BOTH, slopes=_STILL), RBF(2, columns=(1,), slopes=_STILL)))
 _SUM_OF_TWO = Sum((Linear(), Products()))
 BASES: dict[str, Case] = {
     "spline means": simulated(_mixture(2, mu=Spline(4)), 37),
@@ -277,7 +279,7 @@ BASES: dict[str, Case] = {
             2,
             SoftmaxGate(Sum((Linear(_BOTH), Products(_BOTH)))),
             mu=_SUM,
-            sigma=Sum((Linear(_BOTH), RBF(2, columns=(1,)))),
+            sigma=_NARROW,
         ),
         49,
         rows=45,
