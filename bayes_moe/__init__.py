@@ -54,10 +54,11 @@ from .mixture import MixtureOfExperts
 from .posterior.average import FitAverage, average
 from .posterior.compare import compare
 from .posterior.fit import Fit
-from .predictors import HSGP, MLP, RBF, Activation, Constant, Kernel, Linear, Polynomial, Spline
+from .predictors import HSGP, MLP, RBF, Activation, Constant, Kernel, Linear, Polynomial, Products, Spline, Sum
 from .presets import hierarchical_moe, mixture_density_network, nearly_flat
 from .scaling import Scaling
 from .storage import load
+from .transforms import Power
 
 __version__ = "0.1.0"
 
@@ -109,6 +110,8 @@ __all__ = [
     "Ordinal",
     "Poisson",
     "Polynomial",
+    "Power",
+    "Products",
     "SaveFileError",
     "Scaling",
     "Selection",
@@ -118,6 +121,7 @@ __all__ = [
     "Spline",
     "StickBreakingGate",
     "StudentT",
+    "Sum",
     "Training",
     "TreeGate",
     "Uniform",

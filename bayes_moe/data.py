@@ -7,7 +7,7 @@ and column has a name to be called by in a message. Rows are counted from 0.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
@@ -20,10 +20,10 @@ from bayes_moe.errors import InputError, Notice, listed, nearest
 from bayes_moe.formula import Formula
 from bayes_moe.groups import Groups, group_notices, kept_groups, read_groups
 from bayes_moe.newdata import read_new, read_target
-from bayes_moe.scaling import Scaling, TargetScale, measure, refuse_huge
+from bayes_moe.scaling import Scaling, measure, refuse_huge
 from bayes_moe.screening import Screened, screen, weak_data
 from bayes_moe.tables import Reading, Table, encoded, read_column, read_table, refuse_misaligned
-from bayes_moe.targets import Label, Outcome, Target, read_outcome
+from bayes_moe.targets import Label, Outcome, Target, read_outcome, refuse_without_power
 
 __all__ = ["Data", "Missing", "Scaling", "Table", "read_new", "read_target", "read_training", "scaling_of"]
 
@@ -163,9 +163,10 @@ def read_training(
     values, y_values, weight = (_frozen(a, kept) for a in (joined.values, column.values, weight))
     rows = int((weight > 0).sum())
     _refuse_few_rows(rows, experts)
+    refuse_without_power(y_values, weight > 0, kept, target.power)
     members = None if members is None else kept_groups(members, kept)
     values, columns, encodings, level_notices = encoded(joined, values, weight > 0, "X")
-    scaling = _scaling_for(_frozen(values), y_values, weight, columns, scaling, target.scales)
+    scaling = _scaling_for(_frozen(values), y_values, weight, columns, scaling, target)
     used = ~np.array(scaling.x_constant or [False] * values.shape[1], dtype=bool)
     names = tuple(name for name, use in zip(columns, used, strict=True) if use)
     dropped = tuple(name for name, use in zip(columns, used, strict=True) if not use)
@@ -341,11 +342,17 @@ def _scaling_for(
     weights: FloatArray,
     names: tuple[str, ...],
     given: Scaling | None,
-    target: Sequence[TargetScale],
+    target: Target,
 ) -> Scaling:
-    """Return the given scaling when it fits the columns, or measure one."""
+    """Return the given scaling when it fits the columns and the power of y, or measure one."""
     if given is None:
-        return measure(values, y, weights, names, target)
+        return measure(values, y, weights, names, target.scales, target.power)
+    wanted, got = target.power, given.y_power
+    if (wanted is None) != (got is None) or (wanted is not None and wanted.power is not None and wanted != got):
+        raise InputError(
+            f"scaling: expected the model's target={wanted!r}, got y_power={got!r} → take the scaling of a fit of this "
+            "model"
+        )
     if len(given.x_center) != len(names):
         raise InputError(
             f"scaling: expected {len(names)} columns, got {len(given.x_center)} → use that of these columns"

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from .errors import SpecError
 from .experts import Expert
-from .families import Family
+from .families import Closure, Family, Role, Support
 from .gates import Gate, SoftmaxGate
 from .predictors import MLP
+from .transforms import Power, check_target
 
 MOST_EXPERTS = 1000
 
@@ -29,6 +30,9 @@ class MixtureOfExperts:
     features
         A network such as ``bm.MLP((32, 32))`` whose features gate and experts see instead of the columns: a mixture
         density network. None: they see the columns themselves.
+    target
+        A power of y that the experts are of, such as ``bm.Power(0.5)`` for the square root or ``bm.Power()`` for one
+        that is learned; for experts that are Normal, Student-t or skew-normal. None: y itself.
 
     Raises
     ------
@@ -49,8 +53,15 @@ class MixtureOfExperts:
     experts: tuple[Expert, ...]
     gate: Gate
     features: MLP | None
+    target: Power | None
 
-    def __init__(self, experts: int | Sequence[Expert], gate: Gate | None = None, features: MLP | None = None) -> None:
+    def __init__(
+        self,
+        experts: int | Sequence[Expert],
+        gate: Gate | None = None,
+        features: MLP | None = None,
+        target: Power | None = None,
+    ) -> None:
         object.__setattr__(self, "experts", _read_experts(experts))
         chosen = SoftmaxGate() if gate is None else gate
         if not isinstance(chosen, Gate):
@@ -65,6 +76,10 @@ class MixtureOfExperts:
         _refuse_output_layer(features)
         object.__setattr__(self, "features", features)
         _refuse_mixed_supports(self.experts)
+        check_target(target, "MixtureOfExperts")
+        object.__setattr__(self, "target", target)
+        if target is not None:
+            _refuse_untransformable(self.experts, target)
 
     def with_families(self, families: Sequence[Family]) -> MixtureOfExperts:
         """Return the same mixture with another family, of the same parameters, for every expert."""
@@ -73,6 +88,7 @@ class MixtureOfExperts:
             [expert if family == expert.family else expert.with_family(family) for expert, family in pairs],
             self.gate,
             self.features,
+            self.target,
         )
 
     @property
@@ -93,7 +109,8 @@ class MixtureOfExperts:
         one = len(self.blocks) == 1
         inside = f"[{self.experts[0]!r}] * {len(self.experts)}" if one else repr(list(self.experts))
         learned = "" if self.features is None else f", features={self.features!r}"
-        return f"MixtureOfExperts({inside}, gate={self.gate!r}{learned})"
+        power = "" if self.target is None else f", target={self.target!r}"
+        return f"MixtureOfExperts({inside}, gate={self.gate!r}{learned}{power})"
 
 
 def _refuse_output_layer(features: MLP | None) -> None:
@@ -116,6 +133,19 @@ def _refuse_mixed_supports(experts: Sequence[Expert]) -> None:
             f"({second.value}) → a density and a probability, or densities on different ranges, cannot be weighed "
             "against each other; use families of one kind"
         )
+
+
+def _refuse_untransformable(experts: Sequence[Expert], target: Power) -> None:
+    for position, expert in enumerate(experts):
+        family = expert.family
+        roles = {parameter.name: parameter.role for parameter in family.parameters}
+        whole = family.support is Support.REAL and family.closure is Closure.AFFINE
+        if not whole or roles.get("mu") is not Role.LOCATION or roles.get("sigma") is not Role.LOG_SCALE:
+            raise SpecError(
+                f"MixtureOfExperts.experts[{position}]: expected bm.Normal(), bm.StudentT() or bm.SkewNormal() with "
+                f"target={target!r}, got {type(family).__name__}() → a power is for experts of the whole line; leave "
+                "target out, or change the family"
+            )
 
 
 def _read_experts(experts: object) -> tuple[Expert, ...]:

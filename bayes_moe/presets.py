@@ -12,7 +12,7 @@ from .families import Normal as NormalFamily
 from .gates import SoftmaxGate, StickBreakingGate, TreeGate
 from .gates.branching import Branch
 from .mixture import MOST_EXPERTS, MixtureOfExperts
-from .predictors import HSGP, MLP, Constant, Linear, Predictor
+from .predictors import HSGP, MLP, Constant, Linear, Predictor, Sum
 from .priors import LearnedScale, Normal
 
 _COEFFICIENT_SD = 100.0
@@ -117,7 +117,7 @@ def nearly_flat(model: MixtureOfExperts) -> MixtureOfExperts:
     gate = model.gate
     if isinstance(gate, SoftmaxGate | StickBreakingGate | TreeGate):
         gate = replace(gate, predictor=_with_priors(gate.predictor, _gate_intercept(gate.predictor), _FLAT_GATE))
-    return MixtureOfExperts(experts, gate, model.features)
+    return MixtureOfExperts(experts, gate, model.features, model.target)
 
 
 _FLAT_GATE = LearnedScale(median=_COEFFICIENT_SD, spread=10.0)
@@ -141,4 +141,9 @@ def _flat_predictor(predictor: Predictor, parameter: Parameter) -> Predictor:
 def _with_priors(predictor: Predictor, intercept: Normal | None, slopes: Normal | LearnedScale) -> Predictor:
     if isinstance(predictor, Constant | HSGP):  # a Gaussian process is its prior
         return replace(predictor, intercept=intercept)
+    if isinstance(predictor, Sum):
+        if isinstance(slopes, LearnedScale):
+            return replace(predictor, intercept=intercept, slopes=slopes)
+        parts = tuple(_with_priors(part, None, slopes) for part in predictor.parts)
+        return replace(predictor, intercept=intercept, parts=parts)
     return replace(predictor, intercept=intercept, slopes=slopes)  # type: ignore[type-var]

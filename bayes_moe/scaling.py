@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from bayes_moe.columns import FloatArray, rows_text
 from bayes_moe.errors import InputError
+from bayes_moe.transforms import Power
 
 _LARGEST = 1e100  # squares and their sums over any number of rows stay within float64
 _SMALLEST_SHARE = 1e-12  # of the largest y: what lies below does not pull the unit down further
@@ -44,6 +45,8 @@ class Scaling:
         Centre and scale of y; one per output where there are several.
     x_constant
         Which columns are constant; their scale is 1. Empty: none.
+    y_power
+        The power of y that is standardised in place of y: centre and scale are its own.
 
     Raises
     ------
@@ -62,6 +65,7 @@ class Scaling:
     y_center: float | tuple[float, ...]
     y_scale: float | tuple[float, ...]
     x_constant: tuple[bool, ...] = ()
+    y_power: Power | None = None
 
     def __post_init__(self) -> None:
         """Check the numbers once, so that nothing divides by zero later."""
@@ -72,6 +76,10 @@ class Scaling:
             )
         if np.shape(self.y_center) != np.shape(self.y_scale):
             raise InputError("scaling: expected a centre and a scale for every output, got other numbers of them")
+        if self.y_power is not None and (self.y_power.power is None or np.ndim(self.y_center)):
+            raise InputError(
+                f"scaling: expected a known power of one output, got y_power={self.y_power!r} → e.g. bm.Power(0.5)"
+            )
         if not np.isfinite((*self.x_center, *np.atleast_1d(self.y_center))).all():
             raise InputError("scaling: expected finite centres, got NaN or infinity → centre at a finite number")
         scales = (*self.x_scale, *np.atleast_1d(self.y_scale).tolist())
@@ -90,7 +98,9 @@ class Scaling:
 
     def standardise_y(self, y: npt.ArrayLike) -> FloatArray:
         """Map y in user units to the standardised scale; any shape, outputs last where there are several."""
-        standardised: FloatArray = (np.asarray(y, dtype=np.float64) - np.asarray(self.y_center)) / self.y_scale
+        values = np.asarray(y, dtype=np.float64)
+        values = values if self.y_power is None else self.y_power.forward(values)
+        standardised: FloatArray = (values - np.asarray(self.y_center)) / self.y_scale
         return standardised
 
     @property
@@ -102,10 +112,10 @@ class Scaling:
         """Return centre and scale of one output."""
         return float(np.atleast_1d(self.y_center)[output]), float(np.atleast_1d(self.y_scale)[output])
 
-    @property
-    def log_unit(self) -> float:
-        """Log of the volume of a unit of standardised y in the user's units."""
-        return float(np.sum(np.log(self.y_scale)))
+    def log_units(self, y: FloatArray) -> FloatArray:
+        """Return the log of the volume of a unit of standardised y in the user's units (n,), at y (n, ...)."""
+        found: FloatArray = np.full(len(y), float(np.sum(np.log(self.y_scale))))
+        return found if self.y_power is None else found - self.y_power.log_slope(y)
 
 
 def measure(
@@ -114,10 +124,12 @@ def measure(
     weights: FloatArray,
     names: tuple[str, ...],
     target: Sequence[TargetScale] = (TargetScale.AFFINE,),
+    power: Power | None = None,
 ) -> Scaling:
     """Measure the scaling of ``(n, p)`` covariates and ``(n,)`` or ``(n, outputs)`` y; rows of weight 0 do not count.
 
-    ``target`` says how every output is standardised; one stands for all.
+    ``target`` says how every output is standardised; one stands for all. With ``power`` a power of y, which is above 0,
+    is standardised in its place; it is learned here unless it is known.
 
     Raises
     ------
@@ -140,6 +152,10 @@ def measure(
         )
     y_center: float | tuple[float, ...]
     y_scale: float | tuple[float, ...]
+    if power is not None:
+        _measure_y(y, weights, target[0], "y")  # refuses a y that no power of it can mend
+        power = power.met(((values - center) / scale)[:, ~constant], y, weights)
+        y = power.forward(y)
     if y.ndim == 1:
         y_center, y_scale = _measure_y(y, weights, target[0], "y")
     else:
@@ -147,7 +163,7 @@ def measure(
         each = tuple(target) * count if len(target) == 1 else tuple(target)
         units = [_measure_y(y[:, i], weights, each[i], f"y, column {i}") for i in range(count)]
         y_center, y_scale = tuple(center for center, _ in units), tuple(scale for _, scale in units)
-    return Scaling(tuple(center.tolist()), tuple(scale.tolist()), y_center, y_scale, tuple(constant.tolist()))
+    return Scaling(tuple(center.tolist()), tuple(scale.tolist()), y_center, y_scale, tuple(constant.tolist()), power)
 
 
 def refuse_huge(values: FloatArray, argument: str, names: tuple[str, ...]) -> None:

@@ -14,6 +14,7 @@ from .inference.nuts import NUTS
 from .inference.training import Training
 from .mixture import MixtureOfExperts
 from .records import Record, Schema, parse_json, record, write_json
+from .transforms import Power
 
 Engine = EM | Laplace | ADVI | NUTS | Training
 
@@ -49,6 +50,8 @@ SPECIFICATIONS: Mapping[str, Record] = {
     "Kernel": record(predictors.Kernel),
     "Linear": record(predictors.Linear),
     "Polynomial": record(predictors.Polynomial),
+    "Products": record(predictors.Products),
+    "Sum": record(predictors.Sum),
     "MLP": record(predictors.MLP),
     "Activation": record(predictors.Activation),
     "RBF": record(predictors.RBF),
@@ -58,6 +61,7 @@ SPECIFICATIONS: Mapping[str, Record] = {
     "GaussianGate": record(gates.GaussianGate),
     "StickBreakingGate": record(gates.StickBreakingGate),
     "TreeGate": record(gates.TreeGate),
+    "Power": record(Power),
     "priors.Normal": record(priors.Normal),
     "priors.LearnedScale": record(priors.LearnedScale),
     "EM": record(EM),

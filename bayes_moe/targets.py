@@ -14,6 +14,7 @@ from bayes_moe.columns import FloatArray, as_array, refuse_lazy, rows_text
 from bayes_moe.errors import InputError, Notice, listed, nearest
 from bayes_moe.scaling import TargetScale
 from bayes_moe.tables import Column, read_column, read_table, row_index
+from bayes_moe.transforms import Power
 
 Label = str | int | float | bool
 
@@ -46,6 +47,8 @@ class Target:
         Labels of classes, levels or outputs that the specification names, or None.
     continuous
         Whether y has a density, so that ties and extremes are worth a notice.
+    power
+        The power of y that the model is of, or None; y is above 0 then.
     """
 
     kind: TargetKind = TargetKind.NUMBER
@@ -53,6 +56,7 @@ class Target:
     scales: tuple[TargetScale, ...] = (TargetScale.AFFINE,)
     named: tuple[str, ...] | None = None
     continuous: bool = True
+    power: Power | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +152,20 @@ def read_like(source: Any, rows: int, classes: Sequence[Label], outputs: Sequenc
         )
     outcome.refuse_missing("leave out these rows")
     return outcome.values
+
+
+def refuse_without_power(
+    y: FloatArray, counted: npt.NDArray[np.bool_], rows: npt.NDArray[np.intp], power: Power | None
+) -> None:
+    """Refuse numbers from 0 down in rows that count, ``rows`` by position, where the model is of a power of y."""
+    wrong = np.zeros(len(y), dtype=bool) if power is None else ~(y > 0) & counted
+    if wrong.any():
+        bad = np.zeros(int(rows.max()) + 1, dtype=bool)
+        bad[rows[wrong]] = True
+        raise InputError(
+            f"y: expected numbers above 0 for target={power!r}, got {y[wrong][0]:.6g} ({rows_text(bad)}) → leave "
+            "target out, or leave out these rows"
+        )
 
 
 def _plain(column: Column) -> Outcome:

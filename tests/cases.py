@@ -26,9 +26,11 @@ from bayes_moe import (
     MixtureOfExperts,
     Normal,
     Polynomial,
+    Products,
     SoftmaxGate,
     Spline,
     StickBreakingGate,
+    Sum,
     TreeGate,
     nearly_flat,
     priors,
@@ -246,6 +248,18 @@ _SPLINE_UNITS = {
     "sigma": RBF(1, 1.5, slopes=priors.Normal(0.1, 0.4)),
 }
 _PLACES = [[4.0, -1.0], [9.0, -1.01], [12.0, -0.97]]
+_BOTH = (0, 1)
+_SUM = Sum(
+    (
+        Linear(_BOTH, slopes=priors.Normal(0.5, 3.0)),
+        Spline(4, columns=(1,)),
+        Products(_BOTH, slopes=priors.Normal(0.0, 0.7)),
+    ),
+    intercept=priors.Normal(20.0, 9.0),
+)
+_STILL = priors.Normal(0.0, 0.05, standardised=True)
+_NARROW = Sum((Linear(_BOTH, slopes=_STILL), RBF(2, columns=(1,), slopes=_STILL)))
+_SUM_OF_TWO = Sum((Linear(), Products()))
 BASES: dict[str, Case] = {
     "spline means": simulated(_mixture(2, mu=Spline(4)), 37),
     "splines everywhere, two columns, weighted": simulated(
@@ -259,6 +273,20 @@ BASES: dict[str, Case] = {
     "spline, priors in user units": simulated(
         _mixture(2, SoftmaxGate(Spline(3, slopes=priors.Normal(0, 2.0))), **_SPLINE_UNITS), 41
     ),
+    "products": simulated(_mixture(2, mu=Products()), 48, rows=40, columns=3),
+    "lines, splines and products, weighted": simulated(
+        _mixture(
+            2,
+            SoftmaxGate(Sum((Linear(_BOTH), Products(_BOTH)))),
+            mu=_SUM,
+            sigma=_NARROW,
+        ),
+        49,
+        rows=45,
+        columns=2,
+        weighted=True,
+    ),
+    "flat sum": simulated(nearly_flat(_mixture(2, SoftmaxGate(_SUM_OF_TWO), mu=_SUM_OF_TWO)), 50, columns=2),
     "flat spline": simulated(nearly_flat(_mixture(2, SoftmaxGate(RBF(2)), mu=Spline(3))), 42),
 }
 TABLES: dict[str, Case] = {

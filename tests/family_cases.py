@@ -79,6 +79,20 @@ def _unlike(experts: list[bm.Expert], family: Any, seed: int) -> Case:
     return Case(bm.MixtureOfExperts(experts), x, target(family, seed, x))
 
 
+def power_of(target_: Any, seed: int, family: Any = None, weighted: bool = False, **predictors: Any) -> Case:
+    """Return two experts of a power of y, which spreads over two orders of magnitude."""
+    x, family = covariates(seed), family or bm.Normal()
+    y = np.abs(target(family, seed, x)) ** 2 + 0.1
+    weights = np.random.default_rng([seed, 10]).choice([0.3, 1.0, 1.0, 2.0, 3.7], size=N) if weighted else None
+    return Case(bm.MixtureOfExperts([bm.Expert(family, **predictors)] * 2, target=target_), x, y, weights)
+
+
+def _grouped_power() -> Case:
+    case = power_of(bm.Power(0.5), 134, weighted=True)
+    model = bm.MixtureOfExperts(2, bm.SoftmaxGate(bm.Constant()), target=bm.Power(0.5))
+    return Case(model, case.X, case.y, case.weights, groups=np.arange(N) // 3)
+
+
 _DAYS = np.random.default_rng(5).uniform(1.0, 9.0, size=N)
 _TRIALS = np.random.default_rng(6).integers(5, 9, size=N).astype(float)
 _PARTS = {"size": bm.Normal(), "count": bm.Poisson()}
@@ -125,6 +139,10 @@ FAMILIES: dict[str, Case] = {
     "Poisson and negative binomial": _unlike(
         [bm.Expert(bm.Poisson()), bm.Expert(bm.NegativeBinomial()), bm.Expert(bm.Poisson())], bm.Poisson(), 123
     ),
+    "square root of y, weighted": power_of(bm.Power(0.5), 131, weighted=True, sigma=bm.Linear()),
+    "Student, learned power": power_of(bm.Power(), 132, bm.StudentT()),
+    "logarithm of y": power_of(bm.Power(0), 133),
+    "groups, square root of y, weighted": _grouped_power(),
     "gamma and log-normal": _unlike([bm.Expert(bm.Gamma()), bm.Expert(bm.LogNormal())], bm.Gamma(), 124),
 }
 

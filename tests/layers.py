@@ -18,7 +18,7 @@ PACKAGE = "bayes_moe"
 # What the modules of each room may import besides their own room and errors.py. A room is a top-level module
 # or folder of the package; "log_density" stands for that one module of a room. A room that is missing
 # here may not exist: give it its place when you add it.
-_SPECIFICATION = {"graph", "priors", "predictors", "families", "gates", "experts", "mixture"}
+_SPECIFICATION = {"transforms", "graph", "priors", "predictors", "families", "gates", "experts", "mixture"}
 _BORDER = {
     "columns",
     "categories",
@@ -47,20 +47,21 @@ LAYERS: dict[str, set[str]] = {
     "families": {"graph", "priors", "predictors", "pointers"},
     "gates": {"graph", "priors", "predictors", "pointers"},
     "experts": {"graph", "priors", "predictors", "families"},
+    "transforms": set(),
     "mixture": _SPECIFICATION,
     "presets": _SPECIFICATION,
     "columns": set(),
-    "scaling": {"columns"},
+    "scaling": {"columns", "transforms"},
     "categories": {"columns"},
     "tables": {"columns", "categories"},
-    "targets": {"columns", "tables", "scaling"},
+    "targets": {"columns", "tables", "scaling", "transforms"},
     "expressions": set(),
     "raw_columns": {"columns", "categories", "scaling"},
     "formula": {"columns", "categories", "tables", "raw_columns", "expressions"},
     "newdata": {"columns", "categories", "tables", "targets", "scaling", "groups", "formula"},
     "groups": {"columns", "categories", "tables"},
     "screening": {"columns", "scaling"},
-    "data": _BORDER,
+    "data": _BORDER | {"transforms"},
     "binding": _BINDING,
     "inference": {_PROTOCOL, "pointers"},
     "records": set(),

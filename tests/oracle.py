@@ -30,15 +30,18 @@ from bayes_moe import (
     Linear,
     MixtureOfExperts,
     Polynomial,
+    Products,
     SoftmaxGate,
     Spline,
     StickBreakingGate,
+    Sum,
     TreeGate,
     priors,
 )
 from tests.cases import Case
 from tests.oracle_families import Anatomy, Follows, anatomy, centre, log_density, prefixed
 from tests.oracle_networks import hidden
+from tests.oracle_powers import transformed
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,8 +172,10 @@ class Oracle:
         self.weights = np.ones(len(self.y)) if case.weights is None else np.asarray(case.weights, dtype=float)
         self.groups = None if case.groups is None else np.asarray(case.groups)
         self.features: list[tuple[np.ndarray, float]] = []
-        self.units = self._units()
         self.columns = [self._standardised(self.raw[:, j]) for j in range(self.raw.shape[1])]
+        used = [column[0] for column in self.columns if column is not None]
+        self.y, self.log_slopes = transformed(self.model.target, self.y, used, self.weights)  # y is T(y) from here
+        self.units = self._units()
         self._share_out(own.shape[1])
         self._bases: dict[Any, list[tuple[np.ndarray, float]]] = {}
         self.blocks = self.model.blocks
@@ -220,7 +225,8 @@ class Oracle:
     def _share_out(self, own: int) -> None:
         """Decide which columns predictors without ``columns=`` use."""
         predictors = [self.model.gate.predictor, *(p for e in self.model.experts for p in e.predictors.values())]
-        claimed = {self._position(c) for p in predictors for c in (getattr(p, "columns", None) or ())}
+        parts = [part for p in predictors for part in (p.parts if isinstance(p, Sum) else (p,))]
+        claimed = {self._position(c) for p in parts for c in (getattr(p, "columns", None) or ())}
         for expert in self.model.experts:
             taken = (getattr(expert.family, "exposure", None), getattr(expert.family, "trials", None))
             claimed |= {self._position(column) for column in taken if column is not None}
@@ -276,10 +282,15 @@ class Oracle:
     def _basis(self, predictor: Any, default: list[int]) -> list[tuple[np.ndarray, float]]:
         if isinstance(predictor, Constant):
             return []
+        if isinstance(predictor, Sum):
+            return [column for part in predictor.parts for column in self.basis(part, default)]
         asked = default if predictor.columns is None else [self._position(c) for c in predictor.columns]
         chosen = [self.columns[j] for j in asked if self.columns[j] is not None]
         if isinstance(predictor, Linear):
             return chosen
+        if isinstance(predictor, Products):
+            pairs = [a * b for (a, _), (b, _) in itertools.combinations(chosen, 2)]
+            return [((values - m) / s, 1.0) for values, (m, s) in ((v, self._moments(v)) for v in pairs)]
         if isinstance(predictor, HSGP):
             return [(sines, 1.0) for sines, _, _ in self._sines(predictor, [column for column, _ in chosen])]
         if isinstance(predictor, Spline | RBF):
@@ -370,6 +381,8 @@ class Oracle:
             for order, position in enumerate(positions):
                 own = {name: values[:, order] for name, values in found.items()}
                 density[:, position] = self._log_density(expert.family, own)
+                if self.model.target is not None:
+                    density[:, position] += self.log_slopes
         gate, covariates = self._gate(left, log_priors), np.zeros(len(self.y))
         if isinstance(self.model.gate, GaussianGate):
             gate, covariates = gate - logsumexp(gate, axis=1, keepdims=True), logsumexp(gate, axis=1)
@@ -501,13 +514,15 @@ class Oracle:
         slope_prior = None if isinstance(predictor, Constant | HSGP) else self._slopes(part, predictor, self.free)
         if isinstance(predictor, HSGP):
             slope_prior = priors.Normal(0.0, 1.0, standardised=True)
-        tied = self._tied(predictor, basis)
+        tied, slope_priors = self._tied(predictor, basis), [slope_prior] * len(basis)
+        if isinstance(predictor, Sum):
+            slope_priors = [part.slopes for part in predictor.parts for _ in self.basis(part, self.free)]
         for order, (a, b) in enumerate(zip(intercepts, slopes, strict=True)):
             for label in range(len(a)):
                 log_priors.append(self._intercept_prior(family, part, label, predictor.intercept, a[label]))
                 for j, (values, (_, unit)) in enumerate(zip(b, basis, strict=True)):
                     if order == 0 or not tied[j]:
-                        log_priors.append(self._slope_prior(part, label, slope_prior, values[label], unit))
+                        log_priors.append(self._slope_prior(part, label, slope_priors[j], values[label], unit))
 
     def _process(
         self,

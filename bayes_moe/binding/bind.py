@@ -112,10 +112,10 @@ class Bound:
         if not self._has_kernels:
             return self.general_density
         general = self.general_density
-        y, added = general.outcomes.y, general.outcomes.offsets
+        y, added, units = general.outcomes.y, general.outcomes.offsets, general.outcomes.log_units
         if added is not None:  # to the mean of every expert: the same as taken from y
             y = y - added[:, self.parameters.gate_rows]
-        return MixtureDensity(self.design, self.parameters, general.table, y, general.weights)
+        return MixtureDensity(self.design, self.parameters, general.table, y, general.weights, units)
 
     @cached_property
     def general_density(self) -> GeneralDensity:
@@ -124,11 +124,14 @@ class Bound:
         if len(self.counted) < len(y) or self.members is not None:
             table, y, weights = table[self.counted], y[self.counted], weights[self.counted]
         raw = np.asarray(table)
-        y, table = self.design.scaling.standardise_y(y), self.design.matrix(raw)
-        extras = self.extras
-        outcomes = Outcomes(y, weights, extras.arguments(raw), extras.added(raw), self.design.scaling.log_unit)
+        scaling, extras, members = self.design.scaling, self.extras, self.members
+        units = scaling.log_units(y)
+        if members is not None:  # rows of a group have equal shares of its log density
+            units = members.spread(members.summed(weights * units) / members.summed(weights))
+        y, table = scaling.standardise_y(y), self.design.matrix(raw)
+        outcomes = Outcomes(y, weights, extras.arguments(raw), extras.added(raw), units)
         alike = len(self.kinds) == 1
-        return GeneralDensity(self.design, self.parameters, self.groups, table, outcomes, self.members, alike=alike)
+        return GeneralDensity(self.design, self.parameters, self.groups, table, outcomes, members, alike=alike)
 
     @cached_property
     def kinds(self) -> tuple[tuple[int, ...], ...]:
@@ -190,7 +193,7 @@ def target_of(model: MixtureOfExperts) -> Target:
     ]
     continuous = families[0].support in (Support.REAL, Support.POSITIVE, Support.UNIT)
     scales = tuple(TARGET_SCALES[closure] for closure in closures)
-    return Target(kind, f"{type(families[0]).__name__}()", scales, named, continuous)
+    return Target(kind, f"{type(families[0]).__name__}()", scales, named, continuous, model.target)
 
 
 def bind(model: MixtureOfExperts, data: Data, *, weights_of_network: np.ndarray | None = None) -> Bound:
@@ -213,10 +216,11 @@ def bind(model: MixtureOfExperts, data: Data, *, weights_of_network: np.ndarray 
     counted = data.weights > 0
     y, weights = data.y[counted], data.weights[counted]
     scaling = data.scaling
+    modelled = y if scaling.y_power is None else scaling.y_power.forward(y)
     labels = data.outputs or tuple(str(label) for label in data.classes)
-    families = [(e.family.labelled(labels) if labels else e.family).meet(y, weights) for e in model.experts]
+    families = [(e.family.labelled(labels) if labels else e.family).meet(modelled, weights) for e in model.experts]
     for family in dict.fromkeys(families):
-        check_contract(family, y)
+        check_contract(family, modelled)
     met = model.with_families([family.standardised(scaling.y_center, scaling.y_scale) for family in families])
     if met.learned:
         met = output_layers(met, gate=not data.gate_columns)

@@ -41,10 +41,10 @@ class MixtureDensity:
         The design columns and the layout of q.
     table
         Design matrix (n, P) of the training rows.
-    y
-        Standardised target (n,).
-    weights
-        Row weights (n,).
+    y, weights
+        Standardised target and row weights (n,).
+    log_units
+        (n,) log of what a unit of y is in the user's unit.
     """
 
     design: Design
@@ -52,6 +52,7 @@ class MixtureDensity:
     table: np.ndarray
     y: np.ndarray
     weights: np.ndarray
+    log_units: np.ndarray
 
     @property
     def size(self) -> int:
@@ -95,7 +96,7 @@ class MixtureDensity:
     def offset(self) -> float:
         """The log posterior's part that depends on no parameter: normalisers and the unit of y."""
         prior = -np.sum(np.log(self.parameters.prior_scale)) - self.size * _HALF_LOG_2PI
-        return float(prior - self.weights.sum() * np.log(self.design.scaling.y_scale))
+        return float(prior - self.weights @ self.log_units)
 
     # -- log density -------------------------------------------------------------------------------------------
 
@@ -228,7 +229,8 @@ class MixtureDensity:
 
     def thinned(self, rows: np.ndarray) -> MixtureDensity:
         factor = self.weights.sum() / max(self.weights[rows].sum(), 1e-300)
-        return replace(self, table=self.table[rows], y=self.y[rows], weights=self.weights[rows] * factor)
+        y, weights, units = self.y[rows], self.weights[rows] * factor, self.log_units[rows]
+        return replace(self, table=self.table[rows], y=y, weights=weights, log_units=units)
 
     def responsibilities(self, q: np.ndarray, *, temperature: float = 1.0) -> np.ndarray:
         if temperature == 1.0:
@@ -256,7 +258,7 @@ class MixtureDensity:
             log_density,
             responsibilities,
         )
-        return log_density - np.log(self.design.scaling.y_scale), responsibilities
+        return log_density - self.log_units, responsibilities
 
     def fit_labels(self, responsibilities: np.ndarray) -> np.ndarray:
         given = self.rows.blocked(responsibilities)
@@ -269,7 +271,7 @@ class MixtureDensity:
 
     def expected(self, q: np.ndarray, responsibilities: np.ndarray) -> float:
         total = np.sum(self.weights[:, None] * responsibilities * self._log_joint(q))
-        return float(total + self.log_prior(q) - self.weights.sum() * np.log(self.design.scaling.y_scale))
+        return float(total + self.log_prior(q) - self.weights @ self.log_units)
 
     def _log_joint(self, q: np.ndarray) -> np.ndarray:
         """Return log gate + log density of standardised y (n, K)."""

@@ -222,11 +222,7 @@ def _expert_free(
     whole = Free(f"{predicted}_intercept{end}_z", (*dims, *names), (*lead, *tail), loc, scale, zero_sum)
     if not term.width:
         return (whole,)
-    slopes = parameter.prior.slopes if predictor.slopes_prior is None else predictor.slopes_prior
-    if weights is not None:
-        slopes = Normal(0.0, 1.0, standardised=True)
-    slope_units = term.basis.slope_units()
-    loc, scale = _standardised(slopes, stretch, slope_units[:, None] if tail else slope_units)
+    loc, scale = _slopes(parameter, predictor, term, stretch, weights)
     tied = np.zeros(term.width, dtype=bool) if whole_shared else term.basis.pooled()
     out = [whole]
     for used, word, ahead, along in ((~tied, "own_", lead, dims), (tied, "shared_", (), ())):
@@ -239,6 +235,28 @@ def _expert_free(
     moved = weights.names if weights is not None else ()
     zero, one = np.zeros(()), np.ones(())
     return (*out, *(Free(f"{predicted}_log_{name}{end}_z", dims, lead, zero, one) for name in moved))
+
+
+def _slopes(
+    parameter: Parameter, predictor: Predictor, term: Term, stretch: np.ndarray, weights: Weights | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return locations and scales of the slopes' priors: numbers, or one per column, or column and label."""
+    units, chosen, found = term.basis.slope_units(), predictor.slopes_priors, []
+    at = 0
+    for prior, width in zip(chosen, term.basis.widths(), strict=True):
+        own = parameter.prior.slopes if prior is None else prior
+        if weights is not None:
+            own = Normal(0.0, 1.0, standardised=True)
+        some = units[at : at + width]
+        found.append((_standardised(own, stretch, some[:, None] if parameter.labels else some), width))
+        at += width
+    if len(found) == 1:
+        return found[0][0]
+    tail = (len(parameter.labels),) if parameter.labels else ()
+    loc, scale = (
+        np.concatenate([np.broadcast_to(values[i], (width, *tail)) for values, width in found]) for i in range(2)
+    )
+    return loc, scale
 
 
 def _of_columns(values: np.ndarray, used: np.ndarray, *, labelled: bool) -> np.ndarray:

@@ -309,7 +309,7 @@ def output_layers(model: MixtureOfExperts, *, gate: bool) -> MixtureOfExperts:
             narrower = (parameter.prior.slopes.scale / _MEAN_SLOPES) ** 0.25
             predictors[parameter.name] = _output_layer(predictor, shared, narrower=narrower)
         experts.append(Expert(expert.family, **predictors))
-    return MixtureOfExperts(experts, chosen, shared)
+    return MixtureOfExperts(experts, chosen, shared, model.target)
 
 
 def _output_layer(

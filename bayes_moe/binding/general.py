@@ -92,7 +92,7 @@ class GeneralDensity:
     def offset(self) -> float:
         """The log posterior's part that depends on no parameter: the unit of y."""
         weights = self.weights if self.members is None else self.members.spread(self.members.counts) * self.weights
-        return float(-weights.sum() * self.outcomes.log_unit)
+        return float(-weights @ self.outcomes.log_units)
 
     # -- rows --------------------------------------------------------------------------------------------------
 
@@ -258,7 +258,7 @@ class GeneralDensity:
         """
         rows = [chunk.by_row for chunk in self.chunks(q)]
         value = np.concatenate([value for value, _ in rows])
-        return value - self.outcomes.log_unit, np.concatenate([r for _, r in rows])
+        return value - self.outcomes.log_units, np.concatenate([r for _, r in rows])
 
     def fit_labels(self, responsibilities: np.ndarray) -> np.ndarray:
         responsibilities = self._common(responsibilities)

@@ -23,6 +23,7 @@ from ..data import Data
 from ..families import Parameter, Role
 from ..gates import Free
 from ..graph.networks import forward
+from ..predictors import Basis
 from .chunks import Group
 from .describe import amplitude_unit, distinct_parameters, feature_names, user_coords
 from .design import Design
@@ -68,13 +69,14 @@ def build_model(
             )
             for group in groups
         ]
-        units = (_shared(scaling.y_center), _shared(scaling.y_scale))
+        power = [] if scaling.y_power is None else [_shared(scaling.y_power.known)]
+        units = (_shared(scaling.y_center), _shared(scaling.y_scale), *power)
         logits = predictors.logits(columns)
         declared = logits, parts, (*units, *weights), observed, dims
         if data.groups is None:
-            observe(*declared)
+            observe(*declared, curved=bool(power))
         else:
-            observe_groups(*declared, data.groups)
+            observe_groups(*declared, data.groups, curved=bool(power))
         if parameters.gate.joint:
             _observe_covariates(logits, data)
         predictors.report()
@@ -135,6 +137,8 @@ def _numbers_shared(record: Any) -> dict[str, Any]:
             out[field.name] = _shared(value)
         elif isinstance(value, tuple) and value and all(isinstance(item, float | np.ndarray) for item in value):
             out[field.name] = tuple(_shared(item) for item in value)
+        elif isinstance(value, tuple) and value and all(isinstance(item, Basis) for item in value):
+            out[field.name] = tuple(replace(item, **_numbers_shared(item)) for item in value)
     return out
 
 

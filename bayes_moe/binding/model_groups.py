@@ -15,7 +15,8 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from ..groups import Groups
-from .observed import Part, expert_log_densities, split_inputs
+from ..transforms import Power
+from .observed import Part, Units, expert_log_densities, split_inputs
 
 
 def observe_groups(
@@ -25,9 +26,12 @@ def observe_groups(
     observed: TensorVariable,
     dims: tuple[str, ...],
     groups: Groups,
+    *,
+    curved: bool = False,
 ) -> None:
     """Declare y of all rows at once; the arguments are those of `observe`, and which rows belong together."""
     vector = len(dims) == 2
+    change = Units(curved, vector)
     codes = pm.Data("group_of", groups.codes, dims="obs")
     arguments, letters = [logits], ["(n,k)"]
     for position, part in enumerate(parts):
@@ -38,9 +42,10 @@ def observe_groups(
     arity = len(arguments)
 
     def logp(value: TensorVariable, *inputs: TensorVariable) -> TensorVariable:
-        center, scale, group, *weights = inputs[arity:]
-        found = expert_log_densities(parts, inputs[:arity], (value - center) / scale, vector=vector)
-        found = found - (pt.log(scale).sum() if vector else pt.log(scale))
+        group, *weights = inputs[arity + change.count :]
+        standardised, log_unit = change.standardised(value, inputs[arity:])
+        found = expert_log_densities(parts, inputs[:arity], standardised, vector=vector)
+        found = found - (log_unit[:, None] if curved else log_unit)
         if weights:
             weight = weights[0][:, None]
             found = pt.switch(pt.eq(weight, 0.0), 0.0, weight * found)
@@ -50,7 +55,8 @@ def observe_groups(
         return pt.logsumexp(joint, axis=1).sum()
 
     def random(*inputs: np.ndarray, rng: np.random.Generator, size: object) -> np.ndarray:  # noqa: ARG001
-        center, scale, group = inputs[arity : arity + 3]
+        center, scale, *power = inputs[arity : arity + change.count]
+        group = inputs[arity + change.count]
         noise = rng.gumbel(size=(int(group.max()) + 1, inputs[0].shape[1]))
         label = np.argmax(inputs[0] + noise[group], axis=1)
         out = np.empty((len(label), *np.shape(center)))
@@ -61,19 +67,18 @@ def observe_groups(
             named = dict(zip(part.family.predicted, own, strict=True))
             named |= dict(zip(part.family.given, (values[mine] for values in given), strict=True))
             out[mine] = part.family.draw(rng, **(named or {"label": label[mine] * 0.0}))
-        return np.asarray(center + scale * out)
+        out = center + scale * out
+        return Power(float(power[0])).inverse(out) if power else np.asarray(out)
 
-    outputs = "(q)" if vector else "()"
     pm.CustomDist(
         "y",
         *arguments,
-        units[0],
-        units[1],
+        *units[: change.count],
         codes,
-        *units[2:],
+        *units[change.count :],
         logp=logp,
         random=random,
-        signature=",".join([*letters, outputs, outputs, "(n)", *["(n)"] * (len(units) - 2)])
+        signature=",".join([*letters, *change.signature, "(n)", *["(n)"] * (len(units) - change.count)])
         + ("->(n,q)" if vector else "->(n)"),
         observed=observed,
         dims=dims,

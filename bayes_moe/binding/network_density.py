@@ -205,7 +205,7 @@ class NetworkDensity:
 
             eta, log_density = coefficients @ table.T, np.empty(len(rows))
             normal_row_slopes(eta, output.y[rows], output.weights[rows], log_density)
-            log_density -= _HALF_LOG_2PI + output.design.scaling.log_unit
+            log_density -= _HALF_LOG_2PI + output.log_units[rows]
             return log_density, eta
         functions = output.functions or output._terms
         outcomes, gate = output.outcomes.at(rows), output.parameters.gate
@@ -214,7 +214,8 @@ class NetworkDensity:
         log_density = np.concatenate([value for value, _ in found])
         if some.members is not None:
             log_density = log_density / some.members.summed(outcomes.weights)
-        return log_density - outcomes.log_unit, np.concatenate([slopes for _, slopes in found]).T
+        units = outcomes.log_units if some.members is None else outcomes.log_units[some.members.starts]
+        return log_density - units, np.concatenate([slopes for _, slopes in found]).T
 
 
 def _bands(y: np.ndarray, output: MixtureDensity | GeneralDensity) -> np.ndarray:

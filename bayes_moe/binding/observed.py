@@ -39,12 +39,65 @@ class Part:
     given: Sequence[TensorVariable]
 
 
+@dataclass(frozen=True)
+class Units:
+    """How the user's y becomes the standardised one, as graphs.
+
+    Parameters
+    ----------
+    curved
+        Whether a power of y is standardised; the inputs then have the power after centre and scale.
+    vector
+        Whether y is several numbers a row.
+    """
+
+    curved: bool
+    vector: bool
+
+    @property
+    def count(self) -> int:
+        """Number of inputs."""
+        return 3 if self.curved else 2
+
+    @property
+    def signature(self) -> list[str]:
+        """Core dimensions of the inputs."""
+        return ["(q)"] * 2 if self.vector else ["()"] * self.count
+
+    def standardised(
+        self, value: TensorVariable, inputs: Sequence[TensorVariable]
+    ) -> tuple[TensorVariable, TensorVariable]:
+        """Return standardised y and the log of its unit in the user's units, which is infinite where y is below 0."""
+        center, scale = inputs[:2]
+        log_unit = pt.log(scale).sum() if self.vector else pt.log(scale)
+        if not self.curved:
+            return (value - center) / scale, log_unit
+        power, inside = inputs[2], value > 0.0
+        logs = pt.log(pt.switch(inside, value, 1.0))
+        some = pt.switch(pt.eq(power, 0.0), 1.0, power)
+        moved = pt.switch(pt.eq(power, 0.0), logs, pt.expm1(some * logs) / some)
+        return (moved - center) / scale, pt.switch(inside, log_unit - (power - 1.0) * logs, np.inf)
+
+    def user(self, standardised: TensorVariable, inputs: Sequence[TensorVariable]) -> TensorVariable:
+        """Return y in the user's units."""
+        center, scale = inputs[:2]
+        found = center + scale * standardised
+        if not self.curved:
+            return found
+        power = inputs[2]
+        some = pt.switch(pt.eq(power, 0.0), 1.0, power)
+        curved = pt.exp(pt.log1p(pt.maximum(some * found, -1.0)) / some)
+        return pt.switch(pt.eq(power, 0.0), pt.exp(found), curved)
+
+
 def observe(
     logits: TensorVariable,
     parts: Sequence[Part],
     units: Sequence[TensorVariable],
     observed: TensorVariable,
     dims: tuple[str, ...],
+    *,
+    curved: bool = False,
 ) -> None:
     """Declare y.
 
@@ -55,47 +108,49 @@ def observe(
     parts
         The experts, family by family.
     units
-        Centre and scale of y and, when rows are weighted, weights.
+        Centre and scale of y, its power where it is curved and, when rows are weighted, weights.
     observed
         (rows,) or (rows, outputs) target.
     dims
         Names of its dimensions.
+    curved
+        Whether a power of y is standardised.
     """
     vector = len(dims) == 2
+    change = Units(curved, vector)
     arguments = [logits, *(argument for part in parts for argument in (*part.predicted, *part.given)), *units]
     arity = len(arguments) - len(units)
 
     def logp(value: TensorVariable, *inputs: TensorVariable) -> TensorVariable:
-        center, scale, *weights = inputs[arity:]
-        found = _log_density(parts, inputs[:arity], (value - center) / scale, vector=vector)
-        found = found - (pt.log(scale).sum() if vector else pt.log(scale))
+        weights = inputs[arity + change.count :]
+        standardised, log_unit = change.standardised(value, inputs[arity:])
+        found = _log_density(parts, inputs[:arity], standardised, vector=vector) - log_unit
         # a row of weight zero is ignored whatever its density
         return pt.switch(pt.eq(weights[0], 0.0), 0.0, weights[0] * found) if weights else found
 
     def dist(*inputs: TensorVariable) -> TensorVariable:
-        center, scale = inputs[arity : arity + 2]
-        return center + scale * _draw(parts, inputs[:arity], inputs[-1], center if vector else None)
+        drawn = _draw(parts, inputs[:arity], inputs[-1], inputs[arity] if vector else None)
+        return change.user(drawn, inputs[arity:])
 
     pm.CustomDist(
         "y",
         *arguments,
         logp=logp,
         dist=dist,
-        signature=_signature(parts, len(units) - 2, vector=vector),
+        signature=_signature(parts, change, len(units) - change.count),
         observed=observed,
         dims=dims,
     )
 
 
-def _signature(parts: Sequence[Part], weights: int, *, vector: bool) -> str:
+def _signature(parts: Sequence[Part], change: Units, weights: int) -> str:
     """Return the core dimensions of the arguments: experts of every part, and outputs."""
     inputs = ["(k)"]
     letters = iter(letter for letter in ascii_lowercase if letter not in "kq")
     for part in parts:
         own = "(k)" if len(parts) == 1 else f"({next(letters)})"
         inputs += [own] * len(part.predicted) + ["()"] * len(part.given)
-    units = ["(q)"] * 2 if vector else ["()"] * 2
-    return ",".join([*inputs, *units, *["()"] * weights]) + ("->(q)" if vector else "->()")
+    return ",".join([*inputs, *change.signature, *["()"] * weights]) + ("->(q)" if change.vector else "->()")
 
 
 def split_inputs[Input](

@@ -21,16 +21,16 @@ class Outcomes:
         Columns (n,) that families take beside y, by the name of the argument.
     offsets
         (n, R) what is added to each linear predictor, or None.
-    log_unit
-        Log of what a unit of standardised y is in the user's unit, summed over outputs; the log density in the user's
-        unit is that much smaller.
+    log_units
+        (n,) log of what a unit of standardised y is in the user's unit, summed over outputs; the log density in the
+        user's unit is that much smaller.
     """
 
     y: np.ndarray
     weights: np.ndarray
     given: dict[str, np.ndarray]
     offsets: np.ndarray | None
-    log_unit: float
+    log_units: np.ndarray
 
     def __len__(self) -> int:
         return len(self.weights)
@@ -43,6 +43,7 @@ class Outcomes:
             weights=self.weights[rows],
             given={name: column[rows] for name, column in self.given.items()},
             offsets=None if self.offsets is None else self.offsets[rows],
+            log_units=self.log_units[rows],
         )
 
     @property

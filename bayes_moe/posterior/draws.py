@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,8 @@ from ..families import Role
 from ..gates import BoundGate
 from .matching import Matching, TreeOrder
 from .mixed import WHICH, Mixed, slot
-from .mixtures import MixtureDraws, allocation, gate_probabilities
+from .mixtures import MixtureDraws, Straight, allocation, gate_probabilities
+from .powers import Powered
 from .relabel import Relabelling, choose_rows, permuted, relabel
 from .shared_labels import group_rows, log_shares, training_joint, with_known_labels
 
@@ -109,8 +111,9 @@ def mixture_draws(bound: Bound, coefficients: np.ndarray, table: np.ndarray) -> 
     parameters, scaling = bound.parameters, bound.design.scaling
     design = bound.design.matrix(table)
     added, given = bound.extras.added(table), bound.extras.arguments(table)
-    center, scale = np.asarray(scaling.y_center), np.asarray(scaling.y_scale)
-    families = [group.family.standardised(-center / scale, 1.0 / scale) for group in bound.groups]
+    center, scale, power = np.asarray(scaling.y_center), np.asarray(scaling.y_scale), scaling.y_power
+    plain = [group.family.standardised(-center / scale, 1.0 / scale) for group in bound.groups]
+    families: list[Any] = [*plain] if power is None else [Powered(family, power) for family in plain]
     which = np.empty(parameters.experts)
     for position, group in enumerate(bound.groups):
         which[group.experts] = position
@@ -135,6 +138,7 @@ def mixture_draws(bound: Bound, coefficients: np.ndarray, table: np.ndarray) -> 
         components,
         alone or Mixed(families),
         outputs=len(bound.data.outputs) or None,
+        power=None if power is None else Straight(power, plain[0] if alone else Mixed(plain)),
     )
 
 

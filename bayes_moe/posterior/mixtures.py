@@ -57,6 +57,25 @@ class ExpertFamily(Protocol):
         """One draw for every element."""
 
 
+class Rising(Protocol):
+    """A rising function of y: a number for y, and back."""
+
+    @property
+    def forward(self) -> Callable[[Floats], Floats]:
+        """What y becomes."""
+
+    @property
+    def inverse(self) -> Callable[[Floats], Floats]:
+        """What y was."""
+
+
+class Straight(NamedTuple):
+    """What a mixture is of: a rising function of y, and the family of that, with the same parameters."""
+
+    function: Rising
+    family: ExpertFamily
+
+
 @dataclass(frozen=True, eq=False)
 class MixtureDraws:
     """Where the gates and expert parameters of n rows under S draws come from.
@@ -78,6 +97,8 @@ class MixtureDraws:
     outputs
         Number of outputs where y is several numbers a row: then ``mean`` and the like have them on a last axis, and
         only what is about the whole row is asked of this mixture; `marginal` is that of one output.
+    power
+        Where experts are of a rising function of y: that function and their family; ``family`` is of y itself.
 
     Examples
     --------
@@ -105,6 +126,7 @@ class MixtureDraws:
     family: ExpertFamily
     chunk_elements: int = 2_000_000
     outputs: int | None = None
+    power: Straight | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("rows", 0), ("draws", 1), ("experts", 1), ("chunk_elements", 1)):

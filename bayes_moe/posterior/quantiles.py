@@ -29,6 +29,7 @@ from bayes_moe.posterior.mixtures import (
     Components,
     Floats,
     MixtureDraws,
+    Rising,
     gated,
     slices,
 )
@@ -76,12 +77,25 @@ def quantile(m: MixtureDraws | Blend, q: ArrayLike) -> Floats:
     weight 1/4 and one at 4 with weight 3/4, ``quantile(m, [0.05, 0.5])`` is ``[[-1.32, 3.36]]``.
     """
     levels = _levels(q)
+    straight = _straight(m)
+    if straight is not None:  # a quantile of a rising function of y is that function of the quantile
+        return np.asarray(straight[0].inverse(quantile(straight[1], levels)))
     result = np.empty((m.rows, levels.size))
     for rows, few in batches(m):
         result[rows] = _roots(few, levels)
     order = np.argsort(levels, kind="stable")
     result[:, order] = np.maximum.accumulate(result[:, order], axis=1)
     return result
+
+
+def _straight(m: MixtureDraws | Blend) -> tuple[Rising, MixtureDraws | Blend] | None:
+    """Return the function of y that all experts are of, if there is one, and the mixture of that."""
+    parts = m.mixtures if isinstance(m, Blend) else (m,)
+    first = parts[0].power
+    if first is None or any(part.power is None or part.power.function != first.function for part in parts):
+        return None
+    plain = tuple(replace(part, family=part.power.family, power=None) for part in parts if part.power is not None)
+    return first.function, Blend(plain, m.weights) if isinstance(m, Blend) else plain[0]
 
 
 def interval(m: MixtureDraws | Blend, prob: float) -> Floats:

@@ -93,5 +93,6 @@ def prior_summary(bound: Bound) -> pd.DataFrame:
             rows.append((label, kind, float(loc[index]), float(scale[index])))
     table = pd.DataFrame(rows, columns=["variable", "prior", "loc", "scale"]).set_index("variable")
     scaling = bound.design.scaling
-    table.attrs["scaling"] = f"y = {scaling.y_center:.6g} + {scaling.y_scale:.6g} * standardised y"
+    of = "y" if scaling.y_power is None else f"{scaling.y_power!r} of y"
+    table.attrs["scaling"] = f"{of} = {scaling.y_center:.6g} + {scaling.y_scale:.6g} * standardised y"
     return table

@@ -6,8 +6,10 @@ from .hsgp import HSGP, Kernel
 from .linear import Linear
 from .mlp import MLP, Activation
 from .polynomial import Polynomial
+from .products import Products
 from .rbf import RBF
 from .spline import Spline
+from .sums import Sum
 
 __all__ = [
     "HSGP",
@@ -20,5 +22,7 @@ __all__ = [
     "Linear",
     "Polynomial",
     "Predictor",
+    "Products",
     "Spline",
+    "Sum",
 ]

@@ -135,6 +135,14 @@ class Basis(ABC):
         """Return which slopes all experts share while each has others of its own, a flag per computed column."""
         return np.zeros(len(self.names), dtype=bool)
 
+    def groups(self) -> np.ndarray:
+        """Return to which group every slope belongs, counted from 0: groups have scales of their own where learned."""
+        return np.zeros(len(self.names), dtype=np.int64)
+
+    def widths(self) -> tuple[int, ...]:
+        """Return how many slopes every part of a sum has; one number for what is no sum."""
+        return (len(self.names),)
+
     def shares(self) -> np.ndarray:
         """Return every slope's standard deviation under a learned scale of 1 of the whole predictor."""
         width = len(self.names)
@@ -187,6 +195,11 @@ class Predictor(ABC):
     @abstractmethod
     def slopes_prior(self) -> Any:
         """The prior of the slopes, or None for the default."""
+
+    @property
+    def slopes_priors(self) -> tuple[Any, ...]:
+        """The priors of the slopes of every part of a sum, None for defaults; one for what is no sum."""
+        return (self.slopes_prior,)
 
     def claimed(self) -> tuple[str | int, ...]:
         """Return the columns the specification names explicitly."""

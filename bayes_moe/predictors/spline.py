@@ -222,5 +222,8 @@ class _SplineBasis(Basis):
     def slope_units(self) -> np.ndarray:
         return np.ones(len(self.names))
 
+    def groups(self) -> np.ndarray:
+        return np.repeat(np.arange(len(self.columns)), self.functions)
+
     def pooled(self) -> np.ndarray:
         return np.repeat(np.array(self.tied, dtype=bool), self.functions)

@@ -147,7 +147,8 @@ def test_density_integrates_to_one(name: str) -> None:
         sigma = np.exp(log_sigma)
         # the trapezoidal rule is exact to rounding where the step is a third of the narrowest Normal's sigma
         grid = np.arange((mu - 10 * sigma).min(), (mu + 10 * sigma).max(), sigma.min() / 3)
-        seen: dict[str, Any] = {"y": grid, "weights": np.ones(len(grid))}
+        unit = np.full(len(grid), np.log(density.design.scaling.y_scale))
+        seen: dict[str, Any] = {"y": grid, "weights": np.ones(len(grid)), "log_units": unit}
         if isinstance(density, GeneralDensity):
             offsets = density.outcomes.offsets
             seen["offsets"] = None if offsets is None else np.tile(offsets[0], (len(grid), 1))

@@ -19,7 +19,7 @@ from tests.cases import KERNELS, bound, some_points
 def general(name: str) -> GeneralDensity:
     found = bound(KERNELS[name])
     d = found.density
-    outcomes = Outcomes(d.y, d.weights, {}, None, float(np.log(d.design.scaling.y_scale)))
+    outcomes = Outcomes(d.y, d.weights, {}, None, d.log_units)
     return GeneralDensity(d.design, d.parameters, found.groups, d.table, outcomes)
 
 

@@ -22,9 +22,7 @@ CASES: dict[str, Case] = FAMILIES | GENERAL | TREES | STICKS | GAUSSIANS
 
 @cache
 def density_of(name: str) -> GeneralDensity:
-    density = bound(CASES[name]).density
-    assert isinstance(density, GeneralDensity)
-    return density
+    return bound(CASES[name]).general_density
 
 
 @pytest.mark.parametrize("name", CASES)

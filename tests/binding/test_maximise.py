@@ -219,6 +219,5 @@ def test_chunks_add_up() -> None:
 
 
 def _part(density: MixtureDensity, rows: slice) -> MixtureDensity:
-    return MixtureDensity(
-        density.design, density.parameters, density.table[rows], density.y[rows], density.weights[rows]
-    )
+    columns = (density.table, density.y, density.weights, density.log_units)
+    return MixtureDensity(density.design, density.parameters, *(column[rows] for column in columns))
