@@ -22,6 +22,7 @@ from bayes_moe.groups import Groups, group_notices, kept_groups, read_groups
 from bayes_moe.newdata import read_new, read_target
 from bayes_moe.scaling import Scaling, TargetScale, measure, refuse_huge
 from bayes_moe.screening import Screened, screen, weak_data
+from bayes_moe.smoothing import SharedMean
 from bayes_moe.tables import Reading, Table, encoded, read_column, read_table, refuse_misaligned
 from bayes_moe.targets import Label, Outcome, Target, read_outcome
 
@@ -77,6 +78,9 @@ class Data:
         Which rows share one latent label, or None where every row has its own.
     formula
         How the columns are computed from a raw frame, or None where they are the user's own.
+    mean
+        The shared mean whose columns ``mean`` and ``log_sd`` are the last of the table, or None. In training rows they
+        are leave-one-out moments.
     """
 
     table: Table
@@ -94,6 +98,14 @@ class Data:
     outputs: tuple[str, ...] = ()
     groups: Groups | None = None
     formula: Formula | None = None
+    mean: SharedMean | None = None
+
+    @property
+    def own(self) -> Table:
+        """The table as the user passed it, without the columns of a shared mean."""
+        if self.mean is None:
+            return self.table
+        return replace(self.table, values=self.table.values[:, :-2], names=self.table.names[:-2])
 
 
 def read_training(

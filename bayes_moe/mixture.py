@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from .errors import SpecError
 from .experts import Expert
-from .families import Family
-from .gates import Gate, SoftmaxGate
+from .families import Family, Role, Support
+from .gates import Gate, GaussianGate, SoftmaxGate
 from .predictors import MLP
+from .smoothing import KernelMean
 
 MOST_EXPERTS = 1000
 
@@ -29,6 +30,9 @@ class MixtureOfExperts:
     features
         A network such as ``bm.MLP((32, 32))`` whose features gate and experts see instead of the columns: a mixture
         density network. None: they see the columns themselves.
+    mean
+        A mean that all experts share, ``bm.KernelMean()``: the mixture is then one of what it leaves, and its columns
+        ``mean`` and ``log_sd`` stand behind those of X. For experts on the real line.
 
     Raises
     ------
@@ -49,8 +53,15 @@ class MixtureOfExperts:
     experts: tuple[Expert, ...]
     gate: Gate
     features: MLP | None
+    mean: KernelMean | None
 
-    def __init__(self, experts: int | Sequence[Expert], gate: Gate | None = None, features: MLP | None = None) -> None:
+    def __init__(
+        self,
+        experts: int | Sequence[Expert],
+        gate: Gate | None = None,
+        features: MLP | None = None,
+        mean: KernelMean | None = None,
+    ) -> None:
         object.__setattr__(self, "experts", _read_experts(experts))
         chosen = SoftmaxGate() if gate is None else gate
         if not isinstance(chosen, Gate):
@@ -65,6 +76,8 @@ class MixtureOfExperts:
         _refuse_output_layer(features)
         object.__setattr__(self, "features", features)
         _refuse_mixed_supports(self.experts)
+        object.__setattr__(self, "mean", mean)
+        _refuse_mean(self)
 
     def with_families(self, families: Sequence[Family]) -> MixtureOfExperts:
         """Return the same mixture with another family, of the same parameters, for every expert."""
@@ -73,6 +86,7 @@ class MixtureOfExperts:
             [expert if family == expert.family else expert.with_family(family) for expert, family in pairs],
             self.gate,
             self.features,
+            self.mean,
         )
 
     @property
@@ -93,7 +107,33 @@ class MixtureOfExperts:
         one = len(self.blocks) == 1
         inside = f"[{self.experts[0]!r}] * {len(self.experts)}" if one else repr(list(self.experts))
         learned = "" if self.features is None else f", features={self.features!r}"
-        return f"MixtureOfExperts({inside}, gate={self.gate!r}{learned})"
+        mean = "" if self.mean is None else f", mean={self.mean!r}"
+        return f"MixtureOfExperts({inside}, gate={self.gate!r}{learned}{mean})"
+
+
+def _refuse_mean(model: MixtureOfExperts) -> None:
+    """Refuse a shared mean where it has no meaning."""
+    if model.mean is None:
+        return
+    if not isinstance(model.mean, KernelMean):
+        raise SpecError(f"MixtureOfExperts.mean: expected bm.KernelMean() or None, got {model.mean!r} → pass one")
+    families = [expert.family for expert in model.experts]
+    located = any(parameter.role is Role.LOCATION for family in families for parameter in family.parameters)
+    if families[0].support is not Support.REAL or not located:
+        raise SpecError(
+            "MixtureOfExperts.mean: expected experts with a location on the real line, such as bm.Normal() or "
+            f"bm.StudentT(), got {families[0]!r} → transform y, or leave mean= out"
+        )
+    if model.learned:
+        raise SpecError(
+            "MixtureOfExperts.mean: expected None beside networks, which learn a mean of their own, got "
+            f"{model.mean!r} → leave one out"
+        )
+    if isinstance(model.gate, GaussianGate) and not model.gate.predictor.claimed():
+        raise SpecError(
+            "MixtureOfExperts.gate: expected a gate without a density of its own on the columns of a shared mean, got "
+            f"{model.gate!r} → name columns of X in it, or use bm.SoftmaxGate()"
+        )
 
 
 def _refuse_output_layer(features: MLP | None) -> None:

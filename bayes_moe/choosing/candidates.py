@@ -84,7 +84,7 @@ def with_experts(model: MixtureOfExperts, count: int, argument: str) -> MixtureO
             f"experts: expected None for {argument}, whose experts differ, got counts → pass models by name: "
             'bm.select({"two": ..., "three": ...}, X, y)'
         )
-    return MixtureOfExperts([model.experts[0]] * count, model.gate, model.features)
+    return MixtureOfExperts([model.experts[0]] * count, model.gate, model.features, model.mean)
 
 
 def _counts(experts: object) -> tuple[int, ...]:

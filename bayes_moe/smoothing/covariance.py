@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-type Floats = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float64]
 
 _ROOT = np.sqrt(5.0)
 
@@ -51,9 +51,9 @@ class Covariance:
     def prior_location(self) -> Floats:
         """Means of the normal priors of the parameters, for a y of unit variance."""
         p = self.inputs
-        joint = [np.log(1.0), *[np.log(2.0 * np.sqrt(max(p, 1)))] * p]  # distances grow with the root of p
+        joint = [0.0, *[np.log(2.0 * np.sqrt(max(p, 1)))] * p]  # distances grow with the root of p
         alone = [*[np.log(0.3)] * p, *[np.log(1.0)] * p] if self.additive else []
-        return np.array([*joint, *alone, *[np.log(0.5)] * self.linear, np.log(0.15)])
+        return np.array([*joint, *alone, *[np.log(0.5)] * self.linear, np.log(0.15)], dtype=np.float64)
 
     @property
     def prior_scale(self) -> Floats:
@@ -65,7 +65,7 @@ class Covariance:
     def matrix(self, theta: Floats, x: Floats, z: Floats) -> Floats:
         """Return the covariances (n, m) of the function at standardised rows ``x`` and ``z``, without noise."""
         joint, alone, line, _ = self._parts(theta)
-        out = np.exp(2.0 * joint[0]) * _matern(_distance(x / np.exp(joint[1:]), z / np.exp(joint[1:])))
+        out: Floats = np.exp(2.0 * joint[0]) * _matern(_distance(x / np.exp(joint[1:]), z / np.exp(joint[1:])))
         for j in range(self.inputs if self.additive else 0):
             apart = np.abs(x[:, j, None] - z[None, :, j]) / np.exp(alone[1, j])
             out += np.exp(2.0 * alone[0, j]) * _matern(apart)

@@ -95,7 +95,8 @@ def test_far_away_constant_and_repeated_rows_stay_finite():
     odd = np.column_stack([np.repeat(x[:15], 2, axis=0), np.zeros(30)])
     found = fit_smoother(odd, y)
     moments = found.moments(np.array([[1e6, -1e6, 3.0], [0.0, 0.0, 0.0]]))
-    assert np.all(np.isfinite(moments)) and np.all(moments.variance > 0)
+    assert np.all(np.isfinite(moments))
+    assert np.all(moments.variance > 0)
     assert moments.variance[0] > moments.variance[1]
     assert np.all(np.isfinite(found.leave_one_out(y)))
 
