@@ -59,7 +59,7 @@ LAYERS: dict[str, set[str]] = {
     "expressions": set(),
     "raw_columns": {"columns", "categories", "scaling"},
     "formula": {"columns", "categories", "tables", "raw_columns", "expressions"},
-    "newdata": {"columns", "categories", "tables", "targets", "scaling", "groups", "formula"},
+    "newdata": {"smoothing", "columns", "categories", "tables", "targets", "scaling", "groups", "formula"},
     "groups": {"columns", "categories", "tables"},
     "screening": {"columns", "scaling"},
     "data": _BORDER,

@@ -1,4 +1,4 @@
-"""A shared mean enters a model: two columns behind those of X, one of them an offset of every expert's location."""
+"""A shared mean enters a model: two columns behind those of X, offsets of every expert's location and log scale."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ..mixture import MixtureOfExperts
 from ..scaling import Scaling
 from ..smoothing import LOG_SD, MEAN, KernelMean, SharedMean, fit_mean
 
+_ADDED = {Role.LOCATION: MEAN, Role.LOG_SCALE: LOG_SD}
 _LEAST_SD = 1e-6  # of y's: residuals below it are rounding
 _LEAST_SPREAD = 0.1  # of log_sd: a column that hardly moves shall not be blown up to unit variance
 
@@ -63,19 +64,21 @@ def _scaling(scaling: Scaling, values: np.ndarray, y: np.ndarray) -> Scaling:
     the other rows, which in units of its own tiny spread would give y away.
     """
     (center, unit), residuals = scaling.unit(), y - values[:, -2]
+    level = float(values[:, -1].mean())
+    size = np.exp(level) * np.sqrt(np.mean((residuals / np.exp(values[:, -1])) ** 2))
     spread = max(float(values[:, -1].std()), _LEAST_SPREAD)
     constant = (*scaling.x_constant, False, False) if scaling.x_constant else ()
     return Scaling(
-        (*scaling.x_center, center, float(values[:, -1].mean())),
+        (*scaling.x_center, center, level),
         (*scaling.x_scale, unit, spread),
         center + float(residuals.mean()),
-        max(float(residuals.std()), _LEAST_SD * unit),
+        max(float(size), _LEAST_SD * unit),
         constant,
     )
 
 
 def with_offsets(model: MixtureOfExperts) -> MixtureOfExperts:
-    """Return the model with the shared mean added to the location of every expert that has one.
+    """Return the model with the shared mean and its log standard deviation added to the experts' parameters.
 
     Raises
     ------
@@ -89,12 +92,12 @@ def with_offsets(model: MixtureOfExperts) -> MixtureOfExperts:
         predictors: dict[str, Any] = dict(expert.predictors)
         for parameter in expert.family.parameters:
             predictor: Any = predictors[parameter.name]
-            if parameter.role is Role.LOCATION:
+            if parameter.role in _ADDED:
                 if predictor.offset is not None:
                     raise SpecError(
                         f"MixtureOfExperts.experts[{place}].{parameter.name}: expected a predictor without offset "
                         f"beside mean=, got offset={predictor.offset!r} → subtract it from y, or leave mean= out"
                     )
-                predictors[parameter.name] = replace(predictor, offset=MEAN)
+                predictors[parameter.name] = replace(predictor, offset=_ADDED[parameter.role])
         experts.append(Expert(expert.family, **predictors))
     return MixtureOfExperts(experts, model.gate, model.features, model.mean)

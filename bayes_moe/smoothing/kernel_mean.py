@@ -26,9 +26,11 @@ class KernelMean:
     lines. Hyper-parameters maximise the marginal likelihood of y times normal priors on their logarithms (above 2000
     rows, of 1000 rows drawn by a fixed seed). Then they are fixed, and no posterior draw moves them.
 
-    The mixture of experts is one of what is left: m is added to the location of every expert that has one. At training
-    rows it is fitted to the leave-one-out moments m₋ᵢ, v₋ᵢ, in closed form, which is what the mean is worth at rows it
-    has not seen; predictions use m(x) and v(x) of all rows. ``fit.loo`` scores the leave-one-out moments: their
+    The mixture of experts is one of what is left: m is added to the location of every expert and log √v to its log
+    scale, where it has them, so that one Normal expert without slopes is the Gaussian process itself, and predictions
+    widen where rows are far from those of training. At training rows the mixture is fitted to the leave-one-out moments
+    m₋ᵢ, v₋ᵢ, in closed form, which is what the mean is worth at rows it has not seen; predictions, also those asked for
+    at training rows, use m(x) and v(x) of all rows. ``fit.loo`` scores the leave-one-out moments: their
     hyper-parameters have seen all rows, and so, for ``bm.KFold``, have the moments of a fold seen the rest of it.
 
     Two columns stand behind those of X, for every predictor that names no columns and for those that name them:

@@ -25,7 +25,6 @@ SUBSET_ABOVE, SUBSET = 2000, 1000
 MOST_ROWS = 20_000
 """The covariance of all rows is one matrix: 3.2 GB at this number."""
 _CHUNK = 1024
-_JITTER = 1e-9  # in units of the total variance: below it a Cholesky factor of equal rows is rounding
 
 
 class Moments(NamedTuple):
@@ -152,7 +151,8 @@ def _maximise(covariance: Covariance, x: Floats, y: Floats, iterations: int) -> 
         return -value, -gradient
 
     location = covariance.prior_location
-    bounds = [(one - 6.0, one + 6.0) for one in location]  # six deviations: beyond them only rounding decides
+    # six deviations; a noise of 4e-4, the least so allowed, keeps the Cholesky factor of equal rows above rounding
+    bounds = [(one - 6.0, one + 6.0) for one in location]
     found = minimize(
         negative, location, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": iterations, "ftol": 1e-7}
     )
@@ -162,7 +162,7 @@ def _maximise(covariance: Covariance, x: Floats, y: Floats, iterations: int) -> 
 def _noisy(covariance: Covariance, theta: Floats, x: Floats) -> Floats:
     out = covariance.matrix(theta, x, x)
     diagonal = np.einsum("ii->i", out)
-    diagonal += np.exp(2.0 * theta[-1]) + _JITTER * diagonal.mean()
+    diagonal += np.exp(2.0 * theta[-1])
     return out
 
 
