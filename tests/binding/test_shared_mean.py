@@ -148,3 +148,9 @@ def test_taken_names_and_offsets_are_refused() -> None:
     moved = bm.MixtureOfExperts([bm.Expert(mu=bm.Linear(offset="x0"))], mean=bm.KernelMean())
     with pytest.raises(bm.SpecError, match="without offset"):
         bm.fit(moved, x, y, progress=False)
+
+
+@pytest.mark.full
+def test_plots_draw_along_columns_of_x() -> None:
+    for plot in (bm.plots.predictive, bm.plots.density, bm.plots.gate, bm.plots.experts, bm.plots.responsibilities):
+        assert plot(two()).get_xlabel().startswith("x0")
