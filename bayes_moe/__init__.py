@@ -57,6 +57,7 @@ from .posterior.fit import Fit
 from .predictors import HSGP, MLP, RBF, Activation, Constant, Kernel, Linear, Polynomial, Products, Spline, Sum
 from .presets import hierarchical_moe, mixture_density_network, nearly_flat
 from .scaling import Scaling
+from .smoothing import KernelMean
 from .storage import load
 from .transforms import Power
 
@@ -95,6 +96,7 @@ __all__ = [
     "InputError",
     "InterruptedFit",
     "Kernel",
+    "KernelMean",
     "Laplace",
     "Linear",
     "LogNormal",

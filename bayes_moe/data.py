@@ -20,8 +20,9 @@ from bayes_moe.errors import InputError, Notice, listed, nearest
 from bayes_moe.formula import Formula
 from bayes_moe.groups import Groups, group_notices, kept_groups, read_groups
 from bayes_moe.newdata import read_new, read_target
-from bayes_moe.scaling import Scaling, measure, refuse_huge
+from bayes_moe.scaling import Scaling, checked, measure, refuse_huge
 from bayes_moe.screening import Screened, screen, weak_data
+from bayes_moe.smoothing import SharedMean
 from bayes_moe.tables import Reading, Table, encoded, read_column, read_table, refuse_misaligned
 from bayes_moe.targets import Label, Outcome, Target, read_outcome, refuse_without_power
 
@@ -77,6 +78,9 @@ class Data:
         Which rows share one latent label, or None where every row has its own.
     formula
         How the columns are computed from a raw frame, or None where they are the user's own.
+    mean
+        The shared mean whose columns ``mean`` and ``log_sd`` are the last of the table, or None. In training rows they
+        are leave-one-out moments.
     """
 
     table: Table
@@ -94,6 +98,14 @@ class Data:
     outputs: tuple[str, ...] = ()
     groups: Groups | None = None
     formula: Formula | None = None
+    mean: SharedMean | None = None
+
+    @property
+    def own(self) -> Table:
+        """The table as the user passed it, without the columns of a shared mean."""
+        if self.mean is None:
+            return self.table
+        return replace(self.table, values=self.table.values[:, :-2], names=self.table.names[:-2])
 
 
 def read_training(
@@ -166,7 +178,9 @@ def read_training(
     refuse_without_power(y_values, weight > 0, kept, target.power)
     members = None if members is None else kept_groups(members, kept)
     values, columns, encodings, level_notices = encoded(joined, values, weight > 0, "X")
-    scaling = _scaling_for(_frozen(values), y_values, weight, columns, scaling, target)
+    scaling = checked(scaling, columns, target.power) or measure(
+        _frozen(values), y_values, weight, columns, target.scales, target.power
+    )
     used = ~np.array(scaling.x_constant or [False] * values.shape[1], dtype=bool)
     names = tuple(name for name, use in zip(columns, used, strict=True) if use)
     dropped = tuple(name for name, use in zip(columns, used, strict=True) if not use)
@@ -334,30 +348,6 @@ def _constant_notices(dropped: tuple[str, ...]) -> list[Notice]:
         return []
     text = f"Columns {listed(map(repr, dropped))} are constant and were left out of every predictor."
     return [Notice("constant_column", text)]
-
-
-def _scaling_for(
-    values: FloatArray,
-    y: FloatArray,
-    weights: FloatArray,
-    names: tuple[str, ...],
-    given: Scaling | None,
-    target: Target,
-) -> Scaling:
-    """Return the given scaling when it fits the columns and the power of y, or measure one."""
-    if given is None:
-        return measure(values, y, weights, names, target.scales, target.power)
-    wanted, got = target.power, given.y_power
-    if (wanted is None) != (got is None) or (wanted is not None and wanted.power is not None and wanted != got):
-        raise InputError(
-            f"scaling: expected the model's target={wanted!r}, got y_power={got!r} → take the scaling of a fit of this "
-            "model"
-        )
-    if len(given.x_center) != len(names):
-        raise InputError(
-            f"scaling: expected {len(names)} columns, got {len(given.x_center)} → use that of these columns"
-        )
-    return given
 
 
 def _screened(

@@ -278,7 +278,7 @@ def _with_offset(model: MixtureOfExperts, column: str) -> MixtureOfExperts:
                 f"offset={predictor.offset!r} → leave one out"
             )
         experts.append(Expert(expert.family, **{**expert.predictors, name: replace(predictor, offset=column)}))
-    return MixtureOfExperts(experts, model.gate, model.features, model.target)
+    return replace(model, experts=tuple(experts))
 
 
 def check(model: object, engine: object) -> None:

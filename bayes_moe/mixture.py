@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .errors import SpecError
 from .experts import Expert
 from .families import Closure, Family, Role, Support
-from .gates import Gate, SoftmaxGate
+from .gates import Gate, GaussianGate, SoftmaxGate
 from .predictors import MLP
+from .smoothing import KernelMean
 from .transforms import Power, check_target
 
 MOST_EXPERTS = 1000
@@ -33,6 +34,9 @@ class MixtureOfExperts:
     target
         A power of y that the experts are of, such as ``bm.Power(0.5)`` for the square root or ``bm.Power()`` for one
         that is learned; for experts that are Normal, Student-t or skew-normal. None: y itself.
+    mean
+        A mean that all experts share, ``bm.KernelMean()``: the mixture is then one of what it leaves, and its columns
+        ``mean`` and ``log_sd`` stand behind those of X. For experts on the real line.
 
     Raises
     ------
@@ -54,6 +58,7 @@ class MixtureOfExperts:
     gate: Gate
     features: MLP | None
     target: Power | None
+    mean: KernelMean | None
 
     def __init__(
         self,
@@ -61,6 +66,7 @@ class MixtureOfExperts:
         gate: Gate | None = None,
         features: MLP | None = None,
         target: Power | None = None,
+        mean: KernelMean | None = None,
     ) -> None:
         object.__setattr__(self, "experts", _read_experts(experts))
         chosen = SoftmaxGate() if gate is None else gate
@@ -80,16 +86,14 @@ class MixtureOfExperts:
         object.__setattr__(self, "target", target)
         if target is not None:
             _refuse_untransformable(self.experts, target)
+        object.__setattr__(self, "mean", mean)
+        _refuse_mean(self)
 
     def with_families(self, families: Sequence[Family]) -> MixtureOfExperts:
         """Return the same mixture with another family, of the same parameters, for every expert."""
         pairs = zip(self.experts, families, strict=True)
-        return MixtureOfExperts(
-            [expert if family == expert.family else expert.with_family(family) for expert, family in pairs],
-            self.gate,
-            self.features,
-            self.target,
-        )
+        experts = tuple(old if family == old.family else old.with_family(family) for old, family in pairs)
+        return replace(self, experts=experts)
 
     @property
     def blocks(self) -> tuple[tuple[Expert, tuple[int, ...]], ...]:
@@ -110,7 +114,33 @@ class MixtureOfExperts:
         inside = f"[{self.experts[0]!r}] * {len(self.experts)}" if one else repr(list(self.experts))
         learned = "" if self.features is None else f", features={self.features!r}"
         power = "" if self.target is None else f", target={self.target!r}"
-        return f"MixtureOfExperts({inside}, gate={self.gate!r}{learned}{power})"
+        mean = "" if self.mean is None else f", mean={self.mean!r}"
+        return f"MixtureOfExperts({inside}, gate={self.gate!r}{learned}{power}{mean})"
+
+
+def _refuse_mean(model: MixtureOfExperts) -> None:
+    """Refuse a shared mean where it has no meaning."""
+    if model.mean is None:
+        return
+    if not isinstance(model.mean, KernelMean):
+        raise SpecError(f"MixtureOfExperts.mean: expected bm.KernelMean() or None, got {model.mean!r} → pass one")
+    families = [expert.family for expert in model.experts]
+    located = any(parameter.role is Role.LOCATION for family in families for parameter in family.parameters)
+    if families[0].support is not Support.REAL or not located:
+        raise SpecError(
+            "MixtureOfExperts.mean: expected experts with a location on the real line, such as bm.Normal() or "
+            f"bm.StudentT(), got {families[0]!r} → transform y, or leave mean= out"
+        )
+    if model.learned:
+        raise SpecError(
+            "MixtureOfExperts.mean: expected None beside networks, which learn a mean of their own, got "
+            f"{model.mean!r} → leave one out"
+        )
+    if isinstance(model.gate, GaussianGate) and not model.gate.predictor.claimed():
+        raise SpecError(
+            "MixtureOfExperts.gate: expected a gate without a density of its own on the columns of a shared mean, got "
+            f"{model.gate!r} → name columns of X in it, or use bm.SoftmaxGate()"
+        )
 
 
 def _refuse_output_layer(features: MLP | None) -> None:

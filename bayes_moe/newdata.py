@@ -14,6 +14,7 @@ from bayes_moe.errors import InputError, listed, nearest
 from bayes_moe.formula import Formula
 from bayes_moe.groups import Groups, read_new_groups, refuse_groups_column
 from bayes_moe.scaling import refuse_huge
+from bayes_moe.smoothing import SharedMean
 from bayes_moe.tables import Reading, column_names, expanded, read_table, refuse_misaligned, row_index
 from bayes_moe.targets import Label, read_like
 
@@ -107,6 +108,7 @@ def read_rows(
     groups: Any = None,
     known: Groups | None = None,
     formula: Formula | None = None,
+    mean: SharedMean | None = None,
 ) -> tuple[FloatArray, npt.NDArray[np.intp] | None]:
     """Read rows to predict at, and the positions of their groups among those of training: -1 for other groups.
 
@@ -120,6 +122,8 @@ def read_rows(
         The groups of training.
     formula
         How training computed its columns from a raw frame; arrays hold the computed columns themselves.
+    mean
+        The shared mean, whose columns are appended; ``training`` is the table without them.
 
     Raises
     ------
@@ -141,6 +145,8 @@ def read_rows(
             refuse_groups_column(X, groups, known)
             column = groups if isinstance(groups, str) else known.column
         table = read_new(X, training, gate_X=gate_X, gate_columns=gate_columns, without=column)
+    if mean is not None:
+        table = mean.extended(table)
     if known is None or groups is None:
         return table, None
     return table, read_new_groups(groups, X, len(table), row_index(X), known)

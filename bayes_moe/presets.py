@@ -117,7 +117,7 @@ def nearly_flat(model: MixtureOfExperts) -> MixtureOfExperts:
     gate = model.gate
     if isinstance(gate, SoftmaxGate | StickBreakingGate | TreeGate):
         gate = replace(gate, predictor=_with_priors(gate.predictor, _gate_intercept(gate.predictor), _FLAT_GATE))
-    return MixtureOfExperts(experts, gate, model.features, model.target)
+    return replace(model, experts=tuple(experts), gate=gate)
 
 
 _FLAT_GATE = LearnedScale(median=_COEFFICIENT_SD, spread=10.0)

@@ -166,6 +166,29 @@ def measure(
     return Scaling(tuple(center.tolist()), tuple(scale.tolist()), y_center, y_scale, tuple(constant.tolist()), power)
 
 
+def checked(given: Scaling | None, names: tuple[str, ...], power: Power | None) -> Scaling | None:
+    """Return a given scaling, or None where none is.
+
+    Raises
+    ------
+    InputError
+        If it does not fit the columns or the power of y that a model asks for.
+    """
+    if given is None:
+        return None
+    got = given.y_power
+    if (power is None) != (got is None) or (power is not None and power.power is not None and power != got):
+        raise InputError(
+            f"scaling: expected the model's target={power!r}, got y_power={got!r} → take the scaling of a fit of this "
+            "model"
+        )
+    if len(given.x_center) != len(names):
+        raise InputError(
+            f"scaling: expected {len(names)} columns, got {len(given.x_center)} → use that of these columns"
+        )
+    return given
+
+
 def refuse_huge(values: FloatArray, argument: str, names: tuple[str, ...]) -> None:
     """Raise :class:`InputError` naming the column and rows of numbers whose squares leave float64.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from . import families, gates, predictors, priors
+from . import families, gates, predictors, priors, smoothing
 from .experts import Expert
 from .inference.advi import ADVI
 from .inference.em import EM
@@ -56,6 +56,7 @@ SPECIFICATIONS: Mapping[str, Record] = {
     "Activation": record(predictors.Activation),
     "RBF": record(predictors.RBF),
     "Spline": record(predictors.Spline),
+    "KernelMean": record(smoothing.KernelMean),
     "SoftmaxGate": record(gates.SoftmaxGate),
     "EqualGate": record(gates.EqualGate),
     "GaussianGate": record(gates.GaussianGate),

@@ -22,6 +22,7 @@ from bayes_moe import (
     Expert,
     GaussianGate,
     Kernel,
+    KernelMean,
     Linear,
     MixtureOfExperts,
     Normal,
@@ -224,6 +225,7 @@ GENERAL: dict[str, Case] = {
         weighted=True,
     ),
     "a Gaussian process and lines": _frame_case(MixtureOfExperts(_processes()), 54),
+    "a shared mean": simulated(MixtureOfExperts(_experts(2, sigma=Linear()), mean=KernelMean()), 57, columns=2),
     "offsets of some experts": _frame_case(MixtureOfExperts(_offsets_apart()), 51),
 }
 _PARTLY = {

@@ -18,7 +18,7 @@ PACKAGE = "bayes_moe"
 # What the modules of each room may import besides their own room and errors.py. A room is a top-level module
 # or folder of the package; "log_density" stands for that one module of a room. A room that is missing
 # here may not exist: give it its place when you add it.
-_SPECIFICATION = {"transforms", "graph", "priors", "predictors", "families", "gates", "experts", "mixture"}
+_SPECIFICATION = {"transforms", "smoothing", "graph", "priors", "predictors", "families", "gates", "experts", "mixture"}
 _BORDER = {
     "columns",
     "categories",
@@ -31,6 +31,7 @@ _BORDER = {
     "expressions",
     "raw_columns",
     "formula",
+    "smoothing",
     "data",
 }
 _PROTOCOL = "log_density"  # what an engine may ask of a density: the one thing that binding implements
@@ -42,6 +43,7 @@ LAYERS: dict[str, set[str]] = {
     "log_density": set(),
     "pointers": set(),
     "graph": set(),
+    "smoothing": set(),
     "priors": {"graph"},
     "predictors": {"graph", "priors"},
     "families": {"graph", "priors", "predictors", "pointers"},
@@ -58,7 +60,7 @@ LAYERS: dict[str, set[str]] = {
     "expressions": set(),
     "raw_columns": {"columns", "categories", "scaling"},
     "formula": {"columns", "categories", "tables", "raw_columns", "expressions"},
-    "newdata": {"columns", "categories", "tables", "targets", "scaling", "groups", "formula"},
+    "newdata": {"smoothing", "columns", "categories", "tables", "targets", "scaling", "groups", "formula"},
     "groups": {"columns", "categories", "tables"},
     "screening": {"columns", "scaling"},
     "data": _BORDER | {"transforms"},

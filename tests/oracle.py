@@ -40,6 +40,7 @@ from bayes_moe import (
 )
 from tests.cases import Case
 from tests.oracle_families import Anatomy, Follows, anatomy, centre, log_density, prefixed
+from tests.oracle_means import left_out, spelled_out
 from tests.oracle_networks import hidden
 from tests.oracle_powers import transformed
 
@@ -176,11 +177,29 @@ class Oracle:
         used = [column[0] for column in self.columns if column is not None]
         self.y, self.log_slopes = transformed(self.model.target, self.y, used, self.weights)  # y is T(y) from here
         self.units = self._units()
-        self._share_out(own.shape[1])
+        self.derived: dict[str, float] = {}
+        if self.model.mean is not None:
+            self._add_mean(case)
+        self._share_out(own.shape[1] + len(self.derived))
         self._bases: dict[Any, list[tuple[np.ndarray, float]]] = {}
         self.blocks = self.model.blocks
 
     # -- data --------------------------------------------------------------------------------------------------
+
+    def _add_mean(self, case: Case) -> None:
+        """Add the columns of a shared mean: in units of y, and of log sd; y itself in units of what is left."""
+        means, spreads = left_out(case, self.raw, self.y)
+        self.raw = np.column_stack([self.raw, means, spreads])
+        self.names += ["mean", "log_sd"]
+        ((center, unit),) = self.units
+        level, spread = float(spreads.mean()), max(float(spreads.std()), 0.1)
+        self.columns += [((means - center) / unit, unit), ((spreads - level) / spread, spread)]
+        self.derived = {"mean": center, "log_sd": level}
+        left = self.y - means
+        self.units = [
+            (center + float(left.mean()), math.exp(level) * math.sqrt(float(np.mean((left / np.exp(spreads)) ** 2))))
+        ]
+        self.model = spelled_out(self.model)
 
     def _target(self, y: Any) -> tuple[np.ndarray, tuple[str, ...]]:
         """Return y as numbers, and its classes in the order of their codes."""
@@ -230,7 +249,7 @@ class Oracle:
         for expert in self.model.experts:
             taken = (getattr(expert.family, "exposure", None), getattr(expert.family, "trials", None))
             claimed |= {self._position(column) for column in taken if column is not None}
-        claimed |= {self._position(p.offset) for p in predictors if p.offset is not None}
+        claimed |= {self._position(p.offset) for p in predictors if p.offset not in (None, *self.derived)}
         self.free = [j for j in range(own) if j not in claimed]
         appended = [j for j in range(own, len(self.names)) if j not in claimed]
         self.gate_free = list(range(own, len(self.names))) if len(self.names) > own else self.free
@@ -489,7 +508,8 @@ class Oracle:
             out[column] = self._in_units(part, label, eta)
             if predictor.offset is not None:
                 added = self.raw[:, self._position(predictor.offset)]
-                out[column] += (added - self._moments(added)[0])[:, None]
+                center = self.derived.get(predictor.offset, self._moments(added)[0])
+                out[column] += (added - center)[:, None]
         return out
 
     def _unit_of(self, part: Anatomy, label: int) -> tuple[float, float]:

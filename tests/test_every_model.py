@@ -167,7 +167,7 @@ def test_em_ends_at_a_mode(name: str) -> None:
     assert fit.log_likelihood == pytest.approx(terms.log_likelihood, rel=1e-9)
     assert fit.log_posterior == pytest.approx(terms.log_posterior, rel=1e-9)
     weights = 1.0 if case.weights is None else case.weights
-    if case.groups is None:
+    if case.groups is None and case.model.mean is None:  # at new rows a mean is not that of rows left out
         total = float((weights * fit.log_density(case.X, case.y, gate_X=case.gate_X)).sum())
         assert fit.log_likelihood == pytest.approx(total, rel=1e-9)
 

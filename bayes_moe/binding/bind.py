@@ -28,6 +28,7 @@ from .members import Members, make_members, refuse_varying_gate
 from .network_density import NetworkDensity
 from .outcomes import Outcomes
 from .parameters import Parameters, make_parameters
+from .shared_mean import with_mean, with_offsets
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -213,6 +214,7 @@ def bind(model: MixtureOfExperts, data: Data, *, weights_of_network: np.ndarray 
     InputError
         If the target does not belong to the experts' families, or the gate varies within a group.
     """
+    data = with_mean(model, data)
     counted = data.weights > 0
     y, weights = data.y[counted], data.weights[counted]
     scaling = data.scaling
@@ -222,6 +224,7 @@ def bind(model: MixtureOfExperts, data: Data, *, weights_of_network: np.ndarray 
     for family in dict.fromkeys(families):
         check_contract(family, modelled)
     met = model.with_families([family.standardised(scaling.y_center, scaling.y_scale) for family in families])
+    met = with_offsets(met)
     if met.learned:
         met = output_layers(met, gate=not data.gate_columns)
     design = make_design(

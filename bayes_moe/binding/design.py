@@ -11,6 +11,7 @@ from ..errors import SpecError, nearest
 from ..mixture import MixtureOfExperts
 from ..predictors.base import Basis, Columns, Predictor
 from ..scaling import Scaling
+from ..smoothing import LOG_SD, MEAN
 from .features import Networks, Owner, make_networks
 
 
@@ -121,7 +122,8 @@ def make_design(
         j for p in predictors for column in p.claimed() for j in table_columns.places(column, type(p).__name__)
     } | {list(names).index(name) for name in reserved if name in names}
     model.gate.predictor.refuse_in_gate()
-    claimed |= {offset for p in predictors if (offset := _offset(p, names)) is not None}
+    shared = {list(names).index(name) for name in (MEAN, LOG_SD) if model.mean is not None}  # columns besides
+    claimed |= {offset for p in predictors if (offset := _offset(p, names)) is not None} - shared
     appended = sorted(list(names).index(name) for name in gate_columns)
     free = [j for j in range(len(names)) if j not in claimed and j not in appended]
     table_columns = replace(table_columns, default=tuple(free))

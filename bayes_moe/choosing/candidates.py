@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import SpecError
 from ..gates import TreeGate
@@ -84,7 +84,7 @@ def with_experts(model: MixtureOfExperts, count: int, argument: str) -> MixtureO
             f"experts: expected None for {argument}, whose experts differ, got counts → pass models by name: "
             'bm.select({"two": ..., "three": ...}, X, y)'
         )
-    return MixtureOfExperts([model.experts[0]] * count, model.gate, model.features, model.target)
+    return replace(model, experts=(model.experts[0],) * count)
 
 
 def _counts(experts: object) -> tuple[int, ...]:

@@ -79,7 +79,7 @@ def along(fit: Fit, column: str | int | None, *, points: int = POINTS, output: s
         If there is no such column or output, or no column at all.
     """
     place = position(fit, column)
-    table, names = np.asarray(fit.data.table.values)[fit.data.weights > 0], fit.data.table.names
+    table, names = np.asarray(fit.data.own.values)[fit.data.weights > 0], fit.data.own.names
     low, high = table[:, place].min(), table[:, place].max()
     margin = _MARGIN * (high - low) if high > low else 0.5
     x = np.linspace(low - margin, high + margin, points)
@@ -120,7 +120,7 @@ def refuse_labels(fit: Fit, plot: str) -> None:
 def position(fit: Fit, column: str | int | None) -> int:
     """Return the position of a column in the training table; see `along`."""
     check_fit(fit)
-    names = fit.data.table.names
+    names = fit.data.own.names
     if not names:
         raise InputError(
             "fit: expected a fit with a column to draw along, got one without covariates → plot fit.sample"
@@ -178,7 +178,7 @@ def scatter(
     opacity = _nearness(fit, path)[rows] if fading else np.full(len(rows), _OPAQUE)
     crowd = min(1.0, (300.0 / len(rows)) ** 0.35)
     ax.scatter(
-        np.asarray(fit.data.table.values)[rows, path.column],
+        np.asarray(fit.data.own.values)[rows, path.column],
         path.y[rows],
         s=size * max(crowd, 0.3) * weights / weights.mean(),
         c=INK if colours is None else colours[rows],
@@ -208,7 +208,7 @@ def shown_rows(fit: Fit) -> np.ndarray:
 
 def _nearness(fit: Fit, path: Along) -> np.ndarray:
     """Return an opacity for each row: how near its other columns are to the path, in their standard deviations."""
-    others: np.ndarray = np.delete(np.asarray(fit.data.table.values), path.column, axis=1)
+    others: np.ndarray = np.delete(np.asarray(fit.data.own.values), path.column, axis=1)
     held = np.delete(path.table[0], path.column)
     spread = others.std(axis=0)
     used = spread > 0

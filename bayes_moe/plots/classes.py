@@ -31,7 +31,7 @@ def draw_classes(fit: Fit, path: Along, ax: Axes) -> Axes:
         ax.fill_between(path.x, floor, tops[:, code], color=tuple(colour), alpha=0.75, linewidth=0.4, label=label)
         floor = tops[:, code]
     rows = shown_rows(fit)
-    x = np.asarray(fit.data.table.values)[rows, path.column]
+    x = np.asarray(fit.data.own.values)[rows, path.column]
     ax.vlines(x, *_TICKS, colors=colours[path.y[rows].astype(np.intp)], linewidths=0.8)
     ax.set(xlabel=path.title, ylabel=f"probability of {path.y_name}", xlim=(path.x[0], path.x[-1]), ylim=(0.0, 1.06))
     legend(ax)

@@ -57,7 +57,7 @@ def density(
     refuse_labels(fit, "density")
     path = along(fit, column, points=_ACROSS, output=output)
     ax = canvas(ax)
-    mixture = _thinned(path.mixture(fit.draws.mixture(path.table)))
+    mixture = _thinned(path.mixture(fit.mixture(path.table)))
     y = _heights(fit, path, mixture)
     values = np.exp(log_density(_repeated(mixture), np.tile(y, _ACROSS))).reshape(_ACROSS, _UP).T
     top = values.max()

@@ -51,7 +51,7 @@ def expert_lines(
 
 def gates_along(fit: Fit, path: Along, most: int) -> np.ndarray:
     """Return gate probabilities (s, g, K) of at most ``most`` draws, evenly spread."""
-    mixture = fit.draws.mixture(path.table)
+    mixture = fit.mixture(path.table)
     step = -(-mixture.draws // most)
     log_gate, _ = mixture.components(slice(0, mixture.rows), slice(0, mixture.draws, step))
     return np.asarray(np.exp(log_gate))
@@ -59,7 +59,7 @@ def gates_along(fit: Fit, path: Along, most: int) -> np.ndarray:
 
 def draws_along(fit: Fit, path: Along, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return gate, experts' means and standard deviations (s, g, K) of at most ``most`` draws, evenly spread."""
-    mixture = path.mixture(fit.draws.mixture(path.table))
+    mixture = path.mixture(fit.mixture(path.table))
     step = -(-mixture.draws // most)
     log_gate, parameters = mixture.components(slice(0, mixture.rows), slice(0, mixture.draws, step))
     mean = mixture.family.mean(**parameters)

@@ -48,7 +48,7 @@ def responsibilities(
     """
     path = along(fit, column, output=output)
     ax = canvas(ax)
-    table = np.asarray(fit.data.table.values)
+    table = np.asarray(fit.data.own.values)
     r = fit.responsibilities().values
     colours = expert_colours(r.shape[1])
     shared = r.max(axis=1) < SHARED
@@ -63,7 +63,7 @@ def responsibilities(
     if shared.any():
         ax.scatter([], [], s=34.0, color="none", edgecolors=INK, linewidths=0.7, label="shared")
     ax.set(
-        xlabel=fit.data.table.names[path.column],
+        xlabel=fit.data.own.names[path.column],
         ylabel=path.y_name,
         xlim=(path.x[0], path.x[-1]),
         ylim=data_range(fit, path),

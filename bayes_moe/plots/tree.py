@@ -89,7 +89,7 @@ def _experts(fit: Fit) -> tuple[np.ndarray, list[str]]:
     """Return every expert's average gate probability, and in words what y is over the rows that it takes."""
     data = fit.data
     counted = data.weights > 0
-    table = np.asarray(data.table.values)[counted]
+    table = np.asarray(data.own.values)[counted]
     mass = fit.gate(table).values * data.weights[counted, None]
     total = np.maximum(mass.sum(axis=0), 1e-300)
     if data.classes:

@@ -177,12 +177,13 @@ class Fit(Predictive):
         data = self.data
         table, codes = read_rows(
             X,
-            data.table,
+            data.own,
             gate_X=gate_X,
             gate_columns=data.gate_columns,
             groups=groups,
             known=data.groups,
             formula=data.formula,
+            mean=data.mean,
         )
         return self.draws.mixture(table, codes)
 

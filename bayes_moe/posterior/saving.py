@@ -30,6 +30,7 @@ from ..mixture import MixtureOfExperts
 from ..raw_columns import RawColumn
 from ..records import Arrays, Schema, parse_json, record, write_json
 from ..scaling import Scaling
+from ..smoothing import SharedMean, Smoother
 from ..specification import SPECIFICATIONS, Engine
 from ..tables import Table
 from .draws import Draws, Labels
@@ -100,6 +101,8 @@ _RECORDS = (
     Formula,
     RawColumn,
     Scaling,
+    SharedMean,
+    Smoother,
     Notice,
     Outcome,
     Optimum,
@@ -218,7 +221,7 @@ def check(saved: SavedFit) -> None:
         if not np.array_equal(np.unique(data.groups.codes), np.arange(len(data.groups.labels))):
             raise SaveFileError("data.groups.codes: expected positions of the labels, each at least once")
     if data.formula is not None:
-        _check_formula(data.formula, data.table.names)
+        _check_formula(data.formula, data.own.names)
     encoded = [name for encoding in data.table.encodings for name in encoding.names]
     if len(set(encoded)) < len(encoded) or not {*encoded} <= {*data.table.names}:
         raise SaveFileError("data.table.encodings: expected the names of columns of the table, each once")

@@ -101,7 +101,7 @@ def test_em_does_not_see_the_order_of_rows(base: tuple[Case, Fit]) -> None:
     np.testing.assert_allclose(other.row_log_density(moved), density.row_log_density(q)[order], atol=1e-8)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.model.mean is None])
 def test_rows_twice_are_weights_of_two(name: str) -> None:
     case = CASES[name]
     n = len(case.y)
