@@ -73,17 +73,21 @@ class Fit(Predictive):
     @cached_property
     def draws(self) -> Draws:
         """The relabelled draws."""
-        return Draws(self.bound, self.outcome.draws, self.labels.permutations)
+        return Draws(self.bound, self.outcome.draws, self.labels.permutations, self.outcome.posterior)
 
     # -- point fits --------------------------------------------------------------------------------------------
 
     @property
     def point(self) -> dict[str, np.ndarray]:
-        """The mode as {value variable name: unconstrained value}, what the PyMC model's logp functions take."""
-        if self.outcome.mode is None:
+        """The mode as {value variable name: unconstrained value}, what the PyMC model's logp functions take.
+
+        Of ``bm.VariationalEM()``: the means of the coefficients' posteriors and points for the rest.
+        """
+        mode = self.outcome.draws[0, 0] if self.outcome.posterior is not None else self.outcome.mode
+        if mode is None:
             raise NotFittedError(f"point: expected a fit that knows its mode, got one by {self.engine!r} → use bm.EM()")
         network = {} if self.bound.features is None else self.bound.features.named()
-        return network | self.bound.parameters.named(self.outcome.mode)
+        return network | self.bound.parameters.named(mode)
 
     @property
     def log_likelihood(self) -> float:
