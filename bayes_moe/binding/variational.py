@@ -31,6 +31,7 @@ _HALF_LOG_2PI = 0.9189385332046727
 _FIRST_ROUNDS = 3
 _HALVINGS = 6
 _STEPS = 2  # of Newton in log sigma, each round
+_NOTHING = -230.0  # log of a share of a row below which it is none
 _DEAR, _OLDEST = 2e8, 4  # multiplications from which the gate's curvature is kept, and for how many rounds
 
 
@@ -196,7 +197,7 @@ class VariationalDensity:
         log_sigma = self._log_sigma(at.q)
         joint = self._log_gate(at.q) - _HALF_LOG_2PI - log_sigma - 0.5 * squares * np.exp(-2.0 * log_sigma)
         top = joint.max(axis=1)
-        shares = np.exp(joint - top[:, None])
+        shares = _exp(joint - top[:, None])
         total = shares.sum(axis=1)
         inner: Inner = at.inner
         elbo = float(self.outcomes.weights @ (top + np.log(total) - self.outcomes.log_units)) + self._log_prior(at.q)
@@ -261,7 +262,7 @@ class VariationalDensity:
         parameters, k = self.parameters, self.experts
         if k == 1 or parameters.gate_start == parameters.size:
             return q, None, 0
-        columns, gate = self._gate_columns, np.exp(self._log_gate(q))
+        columns, gate = self._gate_columns, _exp(self._log_gate(q))
         total = mass.sum(axis=1)
         scores = (mass - total[:, None] * gate).T @ columns
         dear = len(columns) * (k * columns.shape[1]) ** 2 > _DEAR
@@ -294,6 +295,11 @@ class VariationalDensity:
             tuple(ridge.logs for ridge in inner.ridges),
             tuple(effective(prior, ridge.root, ridge.logs) for prior, ridge in pairs),
         )
+
+
+def _exp(logs: np.ndarray) -> np.ndarray:
+    """Return exp, and 0 where it is so small that products with it are subnormal, which processors are slow at."""
+    return np.where(logs < _NOTHING, 0.0, np.exp(np.maximum(logs, _NOTHING)))
 
 
 def learned_groups(term: ExpertTerm) -> np.ndarray:

@@ -19,6 +19,11 @@ def point_of(outcome: Outcome, engine: Any, asked: str) -> np.ndarray:
     NotFittedError
         For draws, in the name of what was asked for.
     """
+    if outcome.posterior is not None:
+        raise NotFittedError(
+            f"{asked}: expected a fit at a mode, got coefficients with posteriors from {type(engine).__name__} → its "
+            "evidence lower bound is fit.outcome.facts['elbo']; compare log densities of held-out rows"
+        )
     if not outcome.point or outcome.mode is None:
         raise NotFittedError(
             f"{asked}: expected a point fit, got draws from {type(engine).__name__} → use engine=bm.EM(), or "

@@ -204,9 +204,12 @@ class Fit(Predictive):
         For draws: ArviZ's summary with an equal-tailed interval of ``prob``. For a point fit: the mode, its standard
         errors from the observed information of the log posterior (``se``; Louis 1982), and those of the sandwich, which
         do not lean on the model being right (``sandwich_se``; White 1982); ``attrs["no_standard_errors"]`` says why
-        where there are none.
+        where there are none. For ``bm.VariationalEM()``: means and posterior standard deviations (``sd``) of the
+        coefficients of means; points for the rest.
         """
         posterior = self.idata["posterior"].to_dataset()
+        if self.outcome.posterior is not None:
+            return tables.coefficient_summary(self.bound, self.draws, posterior)
         return tables.summary(posterior, prob, self._errors if self.outcome.point else None)
 
     @cached_property
@@ -245,6 +248,20 @@ class Fit(Predictive):
     @cached_property
     def _modes(self) -> xr.Dataset:
         return modes.modes_in(self.idata, self.bound, self.outcome)
+
+    def shrinkage(self) -> Any:
+        """Return a row for every expert and group of slopes whose prior precision was learned (a pandas frame).
+
+        Columns of the group; how many of them rows decide (``effective``, MacKay's gamma: 0 for a group that was shrunk
+        away); the prior standard deviation of a slope on the standardised scale (``prior_sd``, one over the root of the
+        precision), and the slopes' root mean square there.
+
+        Raises
+        ------
+        NotFittedError
+            For a fit by another engine than ``bm.VariationalEM()``.
+        """
+        return tables.shrinkage(self.bound, self.outcome, self.engine)
 
     def prior_summary(self) -> Any:
         """Return every free variable with its prior on the standardised scale and what it means for the user."""

@@ -26,6 +26,7 @@ from ..errors import InputError, Notice, SaveFileError
 from ..formula import Formula
 from ..groups import Groups
 from ..inference.outcome import Optimum, Outcome, Status
+from ..log_density import CoefficientPosterior
 from ..mixture import MixtureOfExperts
 from ..raw_columns import RawColumn
 from ..records import Arrays, Schema, parse_json, record, write_json
@@ -106,6 +107,7 @@ _RECORDS = (
     Notice,
     Outcome,
     Optimum,
+    CoefficientPosterior,
     Status,
     Labels,
     FitStatus,

@@ -10,7 +10,9 @@ from ..binding.bind import Bound
 from ..errors import InputError
 from ..inference.outcome import Outcome
 from ..inference.settings import check_seed
+from .draws import Draws
 from .optima import optima_rows
+from .shrinkage import coefficient_errors, shrinkage_rows
 from .standard_errors import Errors
 
 
@@ -51,6 +53,23 @@ def _mode_table(posterior: xr.Dataset, errors: Errors | str) -> pd.DataFrame:
     if isinstance(errors, str):
         table.attrs["no_standard_errors"] = errors
     return table
+
+
+def coefficient_summary(bound: Bound, draws: Draws, posterior: xr.Dataset) -> pd.DataFrame:
+    """Return the table of `Fit.summary` where draws hold means of coefficients that have a posterior."""
+    values, errors = posterior.isel(chain=0, draw=0), coefficient_errors(bound, draws)
+    labels = [name for each in values for name in _labels(str(each), values[each])]
+    mean, sd = (
+        np.concatenate([np.ravel(of[str(name)]) for name in values] or [np.empty(0)])
+        for of in ({str(name): values[name].values for name in values}, errors)
+    )
+    return pd.DataFrame({"mean": mean, "sd": sd}, index=labels)
+
+
+def shrinkage(bound: Bound, outcome: Outcome, engine: object) -> pd.DataFrame:
+    """Return the table of `Fit.shrinkage`."""
+    columns = ["expert", "group", "columns", "effective", "prior_sd", "root_mean_square"]
+    return pd.DataFrame(shrinkage_rows(bound, outcome, engine), columns=columns).set_index(["expert", "group"])
 
 
 def _labels(name: str, array: xr.DataArray) -> list[str]:
