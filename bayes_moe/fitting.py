@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from .binding.bind import Bound, bind, target_of
-from .binding.conjugate import check_conjugate, conjugate
+from .binding.conjugate import check_conjugate
 from .binding.extras import named_columns
 from .data import Missing, read_training
 from .errors import FitWarning, InputError, InterruptedFit, SpecError, nearest
@@ -131,11 +131,17 @@ def fit_bound(bound: Bound, engine: Engine, start: np.ndarray | None, report: Re
     """Return the fit of a model that has met its data."""
     if bound.features is not None or isinstance(engine, Training):
         bound, engine, outcome = _fit_network(bound, engine, start, report)
-    elif isinstance(engine, VariationalEM):
-        outcome = engine.run(conjugate(bound), start=start, report=report)
     else:
-        outcome = engine.run(bound.density, start=start, report=report)
+        outcome = outcome_of(bound, engine, start, report)
     return assemble(bound, engine, outcome)
+
+
+def outcome_of(bound: Bound, engine: Engine, start: np.ndarray | None, report: Report) -> Outcome:
+    """Return what an engine makes of a model without networks, on the density that it climbs."""
+    assert not isinstance(engine, Training)
+    if isinstance(engine, VariationalEM):
+        return engine.run(bound.variational_density, start=start, report=report)
+    return engine.run(bound.density, start=start, report=report)
 
 
 def _fit_network(
@@ -157,7 +163,7 @@ def _fit_network(
     else:
         network, output = density.parts(start)
     bound = bound.learned(network)
-    outcome = settled.run(bound.density, start=output, report=report)
+    outcome = outcome_of(bound, settled, output, report)
     facts = {**outcome.facts, "features": "frozen after training" if start is None else "taken from the start"}
     return bound, settled, replace(outcome, features=network, history={**history, **outcome.history}, facts=facts)
 

@@ -67,6 +67,28 @@ def rich(x: np.ndarray, y: np.ndarray, seed: int, power: bm.Power | None = None,
     return bm.fit(model, x, y, bm.EM(starts=6, seed=seed), progress=False)
 
 
+def every_group(x: np.ndarray, df: int = 8) -> bm.Sum:
+    """Return lines, curves and products of all columns, a learned precision for each."""
+    every = tuple(range(x.shape[1]))
+    sizes: dict[int, list[int]] = {}
+    for j, column in enumerate(x.T):
+        count = len(np.unique(column))
+        if count > 4:
+            sizes.setdefault(min(df, count - 1), []).append(j)
+    splines = [bm.Spline(size, columns=tuple(some)) for size, some in sizes.items()]
+    return bm.Sum((bm.Linear(every), *splines, bm.Products(every)))
+
+
+def rich_by_evidence(x: np.ndarray, y: np.ndarray, seed: int, experts: int = 4) -> bm.Fit:
+    """Return a mixture of curved experts of the square root of y, precisions by evidence, log sigma linear."""
+    every = tuple(range(x.shape[1]))
+    expert = bm.Expert(mu=every_group(x), sigma=bm.Linear(every))
+    many = len(y) > 3000
+    gate = bm.SoftmaxGate(bm.Linear(every))
+    model = bm.MixtureOfExperts([expert] * (16 if many else experts), gate, target=bm.Power(0.5))
+    return bm.fit(model, x, y, bm.VariationalEM(seed=seed), progress=False)
+
+
 def linear(x: np.ndarray, y: np.ndarray, seed: int, power: bm.Power | None = None) -> bm.Fit:
     """Return the default mixture of four linear experts, perhaps of a power of y."""
     return bm.fit(bm.MixtureOfExperts(4, target=power), x, y, bm.EM(starts=6, seed=seed), progress=False)
@@ -80,6 +102,8 @@ RECIPES: dict[str, Recipe] = {
     "rich": lambda x, y: rich(x, y, 0),
     "rich, learned power": lambda x, y: rich(x, y, 0, bm.Power()),
     "three rich": lambda x, y: bm.average({f"seed {seed}": rich(x, y, seed) for seed in range(3)}),
+    "rich by evidence": lambda x, y: rich_by_evidence(x, y, 0),
+    "three rich by evidence": lambda x, y: bm.average({f"seed {s}": rich_by_evidence(x, y, s) for s in range(3)}),
 }
 
 

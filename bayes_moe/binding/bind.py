@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..data import Data
-from ..errors import SpecError
+from ..errors import InputError, SpecError
 from ..families import Closure, Family, Joint, Normal, Role, Support
 from ..families.binomial import check_trials
 from ..gates import EqualGate, SoftmaxGate
@@ -137,7 +137,11 @@ class Bound:
 
     @cached_property
     def variational_density(self) -> VariationalDensity:
-        """The evidence lower bound that variational EM climbs."""
+        """The evidence lower bound that variational EM climbs, for models that `check_conjugate` lets pass."""
+        if self.data.groups is not None:
+            raise InputError(
+                "groups: expected None for bm.VariationalEM(), got labels → use bm.EM() for rows that share an expert"
+            )
         outcomes, scaling, table = self.general_density.outcomes, self.design.scaling, self.data.table
         inputs = [j for j, name in enumerate(table.names) if name not in self.data.dropped]
         center, scale = np.asarray(scaling.x_center)[inputs], np.asarray(scaling.x_scale)[inputs]

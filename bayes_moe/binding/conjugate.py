@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from ..errors import InputError, SpecError
+from ..errors import SpecError
 from ..families import Normal
 from ..gates import EqualGate, SoftmaxGate
 from ..mixture import MixtureOfExperts
 from ..predictors import HSGP
-from .bind import Bound
-from .variational import VariationalDensity
 
 
 def check_conjugate(model: MixtureOfExperts) -> None:
@@ -47,18 +45,3 @@ def check_conjugate(model: MixtureOfExperts) -> None:
                     f"MixtureOfExperts.experts[{place}].{name}: expected slopes without hyperparameters of their own "
                     f"for bm.VariationalEM(), got {predictor!r} → use bm.EM(), or bm.Spline(8), whose scale it learns"
                 )
-
-
-def conjugate(bound: Bound) -> VariationalDensity:
-    """Return the bound that variational EM climbs.
-
-    Raises
-    ------
-    InputError
-        If rows belong to groups.
-    """
-    if bound.data.groups is not None:
-        raise InputError(
-            "groups: expected None for bm.VariationalEM(), got labels → use bm.EM() for rows that share an expert"
-        )
-    return bound.variational_density

@@ -167,9 +167,9 @@ def _refitted(prior: RidgePrior, spent: np.ndarray) -> np.ndarray:
         u = u + np.clip(step, -_LONGEST, _LONGEST)
         if np.abs(step).max() < 1e-12:
             break
-    return u
+    return np.asarray(u)
 
 
 def effective(prior: RidgePrior, found_root: np.ndarray, logs: np.ndarray) -> np.ndarray:
     """Return the effective number of slopes γ (G,) that rows decide, of every group."""
-    return prior.sizes - np.exp(logs) * prior.summed(np.sum(found_root**2, axis=1))
+    return np.asarray(prior.sizes - np.exp(logs) * prior.summed(np.sum(found_root**2, axis=1)))

@@ -32,6 +32,21 @@ def point_of(outcome: Outcome, engine: Any, asked: str) -> np.ndarray:
     return outcome.mode
 
 
+def named_point(bound: Bound, outcome: Outcome, engine: Any) -> dict[str, np.ndarray]:
+    """Return the mode, or means of coefficients with points for the rest, by value variable.
+
+    Raises
+    ------
+    NotFittedError
+        Where there is neither.
+    """
+    mode = outcome.mode if outcome.posterior is None else outcome.draws[0, 0]
+    if mode is None:
+        raise NotFittedError(f"point: expected a fit that knows its mode, got one by {engine!r} → use bm.EM()")
+    network = {} if bound.features is None else bound.features.named()
+    return network | bound.parameters.named(mode)
+
+
 def log_posterior(bound: Bound, outcome: Outcome, engine: Any) -> float:
     """Return log likelihood plus log prior of all free variables, those of a network among them."""
     network = 0.0 if bound.features is None else bound.features.log_prior()

@@ -12,7 +12,6 @@ import xarray as xr
 
 from ..binding.bind import Bound
 from ..data import Data
-from ..errors import NotFittedError
 from ..families import Support
 from ..inference.outcome import Outcome
 from ..mixture import MixtureOfExperts
@@ -22,6 +21,7 @@ from .draws import Draws, Labels
 from .mixtures import MixtureDraws
 from .predictive import Predictive
 from .saving import save
+from .shrinkage import coefficient_errors
 from .standard_errors import Errors, standard_errors
 from .status import FitStatus
 
@@ -79,15 +79,8 @@ class Fit(Predictive):
 
     @property
     def point(self) -> dict[str, np.ndarray]:
-        """The mode as {value variable name: unconstrained value}, what the PyMC model's logp functions take.
-
-        Of ``bm.VariationalEM()``: the means of the coefficients' posteriors and points for the rest.
-        """
-        mode = self.outcome.draws[0, 0] if self.outcome.posterior is not None else self.outcome.mode
-        if mode is None:
-            raise NotFittedError(f"point: expected a fit that knows its mode, got one by {self.engine!r} → use bm.EM()")
-        network = {} if self.bound.features is None else self.bound.features.named()
-        return network | self.bound.parameters.named(mode)
+        """The mode, or posterior means, as {value variable name: unconstrained value}, as PyMC's logp takes it."""
+        return criteria.named_point(self.bound, self.outcome, self.engine)
 
     @property
     def log_likelihood(self) -> float:
@@ -204,17 +197,14 @@ class Fit(Predictive):
         For draws: ArviZ's summary with an equal-tailed interval of ``prob``. For a point fit: the mode, its standard
         errors from the observed information of the log posterior (``se``; Louis 1982), and those of the sandwich, which
         do not lean on the model being right (``sandwich_se``; White 1982); ``attrs["no_standard_errors"]`` says why
-        where there are none. For ``bm.VariationalEM()``: means and posterior standard deviations (``sd``) of the
-        coefficients of means; points for the rest.
+        where there are none. By ``bm.VariationalEM()``: posterior means, and deviations ``sd`` where there are some.
         """
         posterior = self.idata["posterior"].to_dataset()
-        if self.outcome.posterior is not None:
-            return tables.coefficient_summary(self.bound, self.draws, posterior)
         return tables.summary(posterior, prob, self._errors if self.outcome.point else None)
 
     @cached_property
-    def _errors(self) -> Errors | str:
-        return standard_errors(self.bound, self.draws)
+    def _errors(self) -> Errors | dict[str, np.ndarray] | str:
+        return (coefficient_errors if self.outcome.posterior else standard_errors)(self.bound, self.draws)
 
     def optima(self) -> Any:
         """Return a row for every optimum that EM's search found, the best first (a pandas frame).
@@ -250,17 +240,7 @@ class Fit(Predictive):
         return modes.modes_in(self.idata, self.bound, self.outcome)
 
     def shrinkage(self) -> Any:
-        """Return a row for every expert and group of slopes whose prior precision was learned (a pandas frame).
-
-        Columns of the group; how many of them rows decide (``effective``, MacKay's gamma: 0 for a group that was shrunk
-        away); the prior standard deviation of a slope on the standardised scale (``prior_sd``, one over the root of the
-        precision), and the slopes' root mean square there.
-
-        Raises
-        ------
-        NotFittedError
-            For a fit by another engine than ``bm.VariationalEM()``.
-        """
+        """Return what ``bm.VariationalEM()`` learned of the prior of every expert's groups of slopes (a frame)."""
         return tables.shrinkage(self.bound, self.outcome, self.engine)
 
     def prior_summary(self) -> Any:

@@ -21,6 +21,10 @@ from .standard_errors import slopes_of
 def shrinkage_rows(bound: Bound, outcome: Outcome, engine: Any) -> list[dict[str, object]]:
     """Return what `Fit.shrinkage` shows of every expert and group of slopes.
 
+    The group's ``columns``; how many of them the rows decide (``effective``, MacKay's gamma: 0 where all are shrunk
+    away); a slope's ``prior_sd`` on the standardised scale, one over the root of the precision; and the slopes'
+    ``root_mean_square`` there.
+
     Raises
     ------
     NotFittedError

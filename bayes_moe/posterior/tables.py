@@ -10,9 +10,8 @@ from ..binding.bind import Bound
 from ..errors import InputError
 from ..inference.outcome import Outcome
 from ..inference.settings import check_seed
-from .draws import Draws
 from .optima import optima_rows
-from .shrinkage import coefficient_errors, shrinkage_rows
+from .shrinkage import shrinkage_rows
 from .standard_errors import Errors
 
 
@@ -23,10 +22,11 @@ def check_sample(draws: object, seed: object) -> None:
     check_seed("sample", seed)
 
 
-def summary(posterior: xr.Dataset, prob: float, errors: Errors | str | None) -> pd.DataFrame:
+def summary(posterior: xr.Dataset, prob: float, errors: Errors | dict[str, np.ndarray] | str | None) -> pd.DataFrame:
     """Return the table of `Fit.summary` from relabelled parameters.
 
-    ``errors`` are those of a point fit, or the reason why it has none; None for draws.
+    ``errors`` are those of a point fit, or the reason why it has none, or posterior deviations of what has some; None
+    for draws.
     """
     if not 0 < prob < 1:
         raise InputError(f"prob: expected a number between 0 and 1, got {prob!r} → pass e.g. 0.9")
@@ -39,11 +39,13 @@ def summary(posterior: xr.Dataset, prob: float, errors: Errors | str | None) -> 
         return arviz_stats.summary(posterior, ci_kind="eti", ci_prob=prob, round_to="none")
 
 
-def _mode_table(posterior: xr.Dataset, errors: Errors | str) -> pd.DataFrame:
+def _mode_table(posterior: xr.Dataset, errors: Errors | dict[str, np.ndarray] | str) -> pd.DataFrame:
     mode = posterior.isel(chain=0, draw=0)
     labels = [label for name in mode for label in _labels(str(name), mode[name])]
-    columns = {"mode": {str(name): mode[name].values for name in mode}}
-    if not isinstance(errors, str):
+    columns = {"mean" if isinstance(errors, dict) else "mode": {str(name): mode[name].values for name in mode}}
+    if isinstance(errors, dict):
+        columns["sd"] = errors
+    elif not isinstance(errors, str):
         columns |= {"se": dict(errors.observed), "sandwich_se": dict(errors.sandwich)}
     flat = {
         column: np.concatenate([np.ravel(values[str(name)]) for name in mode]) if labels else np.empty(0)
@@ -53,17 +55,6 @@ def _mode_table(posterior: xr.Dataset, errors: Errors | str) -> pd.DataFrame:
     if isinstance(errors, str):
         table.attrs["no_standard_errors"] = errors
     return table
-
-
-def coefficient_summary(bound: Bound, draws: Draws, posterior: xr.Dataset) -> pd.DataFrame:
-    """Return the table of `Fit.summary` where draws hold means of coefficients that have a posterior."""
-    values, errors = posterior.isel(chain=0, draw=0), coefficient_errors(bound, draws)
-    labels = [name for each in values for name in _labels(str(each), values[each])]
-    mean, sd = (
-        np.concatenate([np.ravel(of[str(name)]) for name in values] or [np.empty(0)])
-        for of in ({str(name): values[name].values for name in values}, errors)
-    )
-    return pd.DataFrame({"mean": mean, "sd": sd}, index=labels)
 
 
 def shrinkage(bound: Bound, outcome: Outcome, engine: object) -> pd.DataFrame:
