@@ -101,7 +101,7 @@ class VariationalEM:
 
     starts: int | None = None
     max_iter: int = 500
-    tol: float = 1e-6
+    tol: float = 1e-5
     seed: Seed = None
 
     def __post_init__(self) -> None:
