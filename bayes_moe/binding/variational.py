@@ -32,7 +32,7 @@ _FIRST_ROUNDS = 3
 _HALVINGS = 6
 _STEPS = 2  # of Newton in log sigma, each round
 _NOTHING = -230.0  # log of a share of a row below which it is none
-_DEAR, _OLDEST = 2e8, 4  # multiplications from which the gate's curvature is kept, and for how many rounds
+_DEAR, _OLDEST = 2e8, 8  # multiplications from which the gate's curvature is kept, and for how many rounds
 
 
 class Inner(NamedTuple):

@@ -34,7 +34,7 @@ _RECIPES = (
     target_clusters,
 )
 _SHORT = 12
-_MOST_STARTS, _START_CELLS = 8, 1e5  # starts at most; rows times experts in all of them
+_MOST_STARTS, _START_CELLS = 4, 1e5  # starts at most; rows times experts in all of them
 _SHARE = 4  # one run in so many is brought to the end
 
 
@@ -56,7 +56,7 @@ class VariationalEM:
     Parameters
     ----------
     starts
-        Number of short runs. None: 8, fewer for large data; 1 for one expert.
+        Number of short runs. None: 4, 2 for large data; 1 for one expert. Where several fits are averaged 1 is enough.
     max_iter
         Rounds at most in each long run.
     tol
