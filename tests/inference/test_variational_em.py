@@ -292,3 +292,10 @@ def test_it_beats_curves_at_a_mode_on_published_data(name: str) -> None:
     x, y, new, seen = read(name, 0)
     ours = rich_by_evidence(x, y, 0)
     assert float(ours.log_density(new, seen).mean()) > float(rich(x, y, 0).log_density(new, seen).mean())
+
+
+def test_its_ascent_can_be_drawn() -> None:
+    plots = pytest.importorskip("bayes_moe.plots")
+    left, right = plots.convergence(fit()).axes
+    assert left.get_title() == "evidence lower bound"
+    assert "3 short runs" in right.get_title()
