@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SPREAD = 4.0
-"""Prior standard deviation of a log precision: 2 of the log of a prior standard deviation."""
+SPREAD = 8.0
+"""Prior standard deviation of a log precision, 4 of the log of a prior standard deviation: nearly flat, but proper."""
 _LONGEST = 3.0  # a log precision moves no further in one step
 _HALVINGS, _STEPS, _STILL = 4, 4, 1e-3
 

@@ -28,6 +28,7 @@ from .parameters import Parameters
 from .ridge import RidgePosterior, RidgePrior, climb_evidence, effective, posterior
 
 _HALF_LOG_2PI = 0.9189385332046727
+_PART = 0.3  # prior median of the standard deviation of a group's part of the mean, in that of y
 _FIRST_ROUNDS = 3
 _HALVINGS = 6
 _STEPS = 2  # of Newton in log sigma, each round
@@ -108,8 +109,7 @@ class VariationalDensity:
             group = np.concatenate([[-1], learned_groups(term)])
             sizes = np.bincount(group[group >= 0])
             loc, fixed = self.parameters.prior_loc[places], self.parameters.prior_scale[places] ** -2.0
-            # a group's part of the mean has a prior standard deviation of 1, that of y
-            out.append(RidgePrior(loc, fixed, group, np.log(np.maximum(sizes, 1.0))))
+            out.append(RidgePrior(loc, fixed, group, np.log(np.maximum(sizes, 1.0) / _PART**2)))
         return tuple(out)
 
     @cached_property
