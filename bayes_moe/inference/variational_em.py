@@ -80,8 +80,8 @@ class VariationalEM:
     ``fit.outcome.facts["elbo"]``. The labels' and sigmas' own uncertainty is left out: average fits with several seeds,
     ``bm.average``, for a part of it.
 
-    A log precision has a nearly flat Normal prior, with mean log(p / 0.3²) for p slopes, which gives the group's part of
-    the mean 0.3 of the standard deviation of y, and standard deviation 8.
+    A log precision has a nearly flat Normal prior, with mean log(p / 0.3²) for p slopes, which gives the group's part
+    of the mean 0.3 of the standard deviation of y, and standard deviation 8.
 
     References
     ----------
