@@ -276,6 +276,10 @@ class Conjugate(Protocol):
         """Return the approximation after one round of coordinate ascent, which does not lower the bound."""
         ...
 
+    def at_rounding(self, found: Approximation) -> bool:
+        """Return whether a sigma is so small that the last digits of y decide about the bound."""
+        ...
+
     def posterior(self, found: Approximation) -> CoefficientPosterior:
         """Return what an approximation says of the coefficients."""
         ...

@@ -32,6 +32,7 @@ _PART = 0.3  # prior median of the standard deviation of a group's part of the m
 _FIRST_ROUNDS = 3
 _HALVINGS = 6
 _STEPS = 2  # of Newton in log sigma, each round
+_LAST_DIGITS = np.log(1e-6)  # of standardised y, below which normal equations do not know residuals
 _NOTHING = -230.0  # log of a share of a row below which it is none
 _DEAR, _OLDEST = 2e8, 8  # multiplications from which the gate's curvature is kept, and for how many rounds
 
@@ -285,6 +286,10 @@ class VariationalDensity:
                 return np.asarray(q + step)
             step = 0.25 * step
         return q
+
+    def at_rounding(self, found: Approximation) -> bool:
+        held = found.responsibilities > 0.5
+        return bool(self._log_sigma(found.q)[held].min(initial=0.0) < _LAST_DIGITS)
 
     def posterior(self, found: Approximation) -> CoefficientPosterior:
         inner: Inner = found.inner

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -154,7 +155,7 @@ class _Run:
         """Take one round and return its gain."""
         found = density.ascend(self.last)
         gain = found.elbo - self.last.elbo
-        if not gain >= -SLACK * (1.0 + abs(found.elbo)):
+        if not gain >= -SLACK * (1.0 + abs(found.elbo)) and not density.at_rounding(self.last):
             raise EMDecreased(self.last.elbo, found.elbo, len(self.trace), self.last.q)
         if gain > 0:
             self.last = found
@@ -211,26 +212,33 @@ class _Runs:
     def best(self) -> _Run:
         return max(self.runs, key=lambda run: run.last.elbo)
 
+    def _notices(self, best: _Run) -> Iterator[Notice]:
+        if not best.ended:
+            gain = best.trace[-1] - best.trace[max(0, len(best.trace) - 2)]
+            yield Notice(
+                "bound_still_rises",
+                f"the evidence lower bound still rose by {gain:.2g} in the last of {len(best.trace) - 1} rounds: raise "
+                "max_iter",
+            )
+        if self.density.at_rounding(best.last):
+            yield Notice(
+                "exact_rows",
+                "rows lie on the curve of an expert up to a millionth of the standard deviation of y: its sigma and "
+                "the bound are matters of rounding",
+            )
+
     def outcome(self, *, interrupted: bool) -> Outcome:
         """Return the best run as an outcome."""
         if not self.runs:
             raise InterruptedFit("VariationalEM was interrupted before its first round ended → call fit again")
         best = self.best
-        notices: tuple[Notice, ...] = ()
-        if not best.ended:
-            gain = best.trace[-1] - best.trace[max(0, len(best.trace) - 2)]
-            notices = (
-                Notice(
-                    "bound_still_rises",
-                    f"the evidence lower bound still rose by {gain:.2g} in the last of {len(best.trace) - 1} rounds: "
-                    "raise max_iter",
-                ),
-            )
-        status = Status.CONVERGED if best.ended else Status.NOT_CONVERGED
+        notices = list(self._notices(best))
+        status = Status.NOTICED if notices else Status.CONVERGED
+        status = status if best.ended else Status.NOT_CONVERGED
         return Outcome(
             draws=best.last.q[None, None, :],
             status=Status.INTERRUPTED if interrupted else status,
-            notices=notices,
+            notices=tuple(notices),
             history={"elbo": np.array(best.trace)},
             table={
                 "start_elbo": np.array([value for _, value in self.short]),

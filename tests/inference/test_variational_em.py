@@ -299,3 +299,10 @@ def test_its_ascent_can_be_drawn() -> None:
     left, right = plots.convergence(fit()).axes
     assert left.get_title() == "evidence lower bound"
     assert "3 short runs" in right.get_title()
+
+
+def test_rows_without_noise_end_in_a_notice() -> None:
+    x, _ = rows(60)
+    found = bm.fit(bm.MixtureOfExperts(2), x, 2.0 * x[:, 0] + 1.0, QUICK, progress=False)
+    assert "exact_rows" in [notice.code for notice in found.status.notices]
+    np.testing.assert_allclose(found.predict(x), 2.0 * x[:, 0] + 1.0, atol=1e-5)
