@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -306,3 +307,20 @@ def test_rows_without_noise_end_in_a_notice() -> None:
     found = bm.fit(bm.MixtureOfExperts(2), x, 2.0 * x[:, 0] + 1.0, QUICK, progress=False)
     assert "exact_rows" in [notice.code for notice in found.status.notices]
     np.testing.assert_allclose(found.predict(x, hard=True), 2.0 * x[:, 0] + 1.0, atol=1e-5)
+
+
+def test_posteriors_of_another_shape_are_not_saved(tmp_path: Path) -> None:
+    posterior = fit().outcome.posterior
+    assert posterior is not None
+    for part, wrong, message in (
+        ("roots", posterior.roots[:1], "roots: expected 2 entries, got 1"),
+        ("roots", tuple(root[1:] for root in posterior.roots), r"roots.0: expected shape \(\d+, \d+\)"),
+        (
+            "effective",
+            tuple(one[:-1] for one in posterior.effective),
+            r"effective.0: expected shape \(5,\), got \(4,\)",
+        ),
+    ):
+        outcome = replace(fit().outcome, posterior=replace(posterior, **{part: wrong}))
+        with pytest.raises(bm.SaveFileError, match=f"outcome.posterior.{message}"):
+            replace(fit(), outcome=outcome).save(tmp_path / "fit.nc")
