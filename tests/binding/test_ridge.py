@@ -60,7 +60,7 @@ def test_the_evidence_is_the_density_of_the_target() -> None:
     assert ours[0] - ours[1] == pytest.approx(theirs[0] - theirs[1], rel=1e-9)
 
 
-@pytest.mark.parametrize("seed", seeds(3, 30))
+@pytest.mark.parametrize("seed", seeds(1, 30))
 def test_the_evidence_is_climbed_to_its_maximum(seed: int) -> None:
     phi, y, weights, prior = problem(seed, rows=20)
     found = posterior(prior, *sums(phi, y, weights), prior.centre)

@@ -117,19 +117,19 @@ def test_the_bound_is_its_formula(kind: str) -> None:
 
 
 def test_it_is_a_lower_bound() -> None:
-    """All 2^9 divisions of nine rows among two experts, each expert's rows integrated in closed form."""
-    row = case(2, 9, 1, bm.Expert(mu=bm.Linear()))
+    """All 2^7 divisions of seven rows among two experts, each expert's rows integrated in closed form."""
+    row = case(2, 7, 1, bm.Expert(mu=bm.Linear()))
     whole = bound(row)
     density, parameters = whole.variational_density, whole.parameters
-    for found in ascended(whole, shares(9, 2, 1), 6)[1:]:
+    for found in ascended(whole, shares(7, 2, 1), 6)[1:]:
         eta = density.table @ parameters.coefficients(found.q).T
         log_gate = np.log(softmax(eta[:, :2], axis=1))
         scale = np.exp(eta[:, 4:])
         posterior = density.posterior(found)
         phi = density.table[:, posterior.positions[0]]
         evidence = []
-        for labels in product(range(2), repeat=9):
-            value = log_gate[np.arange(9), labels].sum()
+        for labels in product(range(2), repeat=7):
+            value = log_gate[np.arange(7), labels].sum()
             for expert, prior in enumerate(density.priors):
                 own = np.array(labels) == expert
                 if own.any():
