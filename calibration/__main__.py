@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from pathlib import Path
 
-from .ranks import ENGINES, replicate
+from .ranks import ENGINES, replicate, unfinished
 from .report import report
 from .store import append, read
 from .studies import STUDIES
@@ -44,7 +44,7 @@ def main() -> int:
 
 def run(name: str, engine: str, replications: int, processes: int) -> None:
     """Fit the replications of one study that are missing."""
-    there = {one["index"] for one in read(engine, name)}
+    there = {one["index"] for one in read(engine, name) if not unfinished(one)}
     missing = [index for index in range(replications) if index not in there]
     began, done = time.monotonic(), 0
     # fresh processes: PyTensor and numba must not be forked while they compile
@@ -57,14 +57,20 @@ def run(name: str, engine: str, replications: int, processes: int) -> None:
                     append(engine, name, one.result())
                     done += 1
                 left = (time.monotonic() - began) / done * (len(missing) - done)
-                sys.stdout.write(
-                    f"\r{engine}, {name}: {len(there) + done} of {replications}, {left / 60:.0f} min left  "
-                )
-                sys.stdout.flush()
+                say(f"{engine}, {name}", len(there) + done, replications, left)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    sys.stdout.write("\n")
+
+
+def say(title: str, done: int, wanted: int, left: float) -> None:
+    """Say how far a study is: on one line of a terminal, or a line every 50 in a file."""
+    text = f"{title}: {done} of {wanted}, {left / 60:.0f} min left"
+    if sys.stdout.isatty():
+        sys.stdout.write(f"\r{text}  " + ("\n" if done == wanted else ""))
+    elif done % 50 == 0 or done == wanted:
+        sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
