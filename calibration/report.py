@@ -9,9 +9,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
+from . import recovery
 from .judge import Verdict, judge
 from .ranks import DRAWS, ENGINES
-from .store import read
+from .store import RECOVERY, read
 from .studies import STUDIES
 from .widths import Widths, widths
 
@@ -65,7 +66,18 @@ def report(folder: Path) -> str:
             folder.mkdir(parents=True, exist_ok=True)
             draw(ranks, engine).savefig(folder / f"calibration-{engine}.png", dpi=110)
             plt.close()
-    return "\n".join([*rows, "", *intervals, ""])
+    return "\n".join([*rows, "", *intervals, "", *recoveries(), ""])
+
+
+def recoveries() -> list[str]:
+    """Return the table of fixed truths, as far as they were fitted."""
+    out = table(*recovery.COLUMNS)
+    for engine in recovery.ENGINES:
+        for name in (f"{design} {rows}" for design in recovery.DESIGNS for rows in recovery.ROWS):
+            found = read(RECOVERY + engine, name)
+            if found:
+                out.append(recovery.line(engine, name, recovery.judge(found)))
+    return out
 
 
 def row(engine: str, name: str, verdict: Verdict) -> str:
