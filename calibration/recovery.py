@@ -11,7 +11,7 @@ more than the prior, they do. Two lines on x uniform between -2 and 2, under a g
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +25,7 @@ from .ranks import flagged_by_chains
 ROWS = (100, 400, 2000)
 NEW = 200
 PROBS = (0.5, 0.9)
-ENGINES = {
+ENGINES: dict[str, Callable[[int], Any]] = {
     "nuts": lambda seed: bm.NUTS(draws=500, seed=seed),
     "laplace": lambda seed: bm.Laplace(draws=1000, seed=seed),
 }
@@ -96,7 +96,7 @@ def recovered(name: str, engine: str, index: int) -> dict[str, Any]:
         warnings.simplefilter("ignore", bm.FitWarning)
         fit = bm.fit(bm.MixtureOfExperts(2), *train, ENGINES[engine](index), progress=False)
     central = np.abs(2.0 * fit.cdf(new.X, new.y).values - 1.0)
-    found = {"error": {}, "sd": {}, "below": {}}
+    found: dict[str, dict[str, float]] = {"error": {}, "sd": {}, "below": {}}
     draws = parameters(fit)
     for parameter, value in true_parameters(truth).items():
         values = draws[parameter]
