@@ -62,7 +62,8 @@ def judge(bound: Bound, outcome: Outcome, draws: Draws, labels: Labels, tree: xr
     failures = " ".join(n.message for n in verdict.notices if severity(n.code) is Severity.FAILURE)
     sentence = f"Not converged: {failures}" if not verdict.converged else str(verdict)
     used = about_experts_used(draws) if labels.ambiguous else ""
-    sentence = " ".join(part for part in (sentence, _about_second_run(outcome), about_modes(modes), used) if part)
+    named = about_modes(modes, one_too=not verdict.converged)
+    sentence = " ".join(part for part in (sentence, _about_second_run(outcome), named, used) if part)
     return FitStatus(verdict.converged, sentence, tuple(notices))
 
 
