@@ -25,6 +25,7 @@ SUBSET_ABOVE, SUBSET = 2000, 1000
 MOST_ROWS = 20_000
 """The covariance of all rows is one matrix: 3.2 GB at this number."""
 _CHUNK = 1024
+_FEW = 250
 
 
 class Moments(NamedTuple):
@@ -112,7 +113,11 @@ def fit_smoother(
         )
     covariance = Covariance(x.shape[1], additive, linear)
     some = slice(None) if len(y) <= SUBSET_ABOVE else np.random.default_rng(0).choice(len(y), SUBSET, replace=False)
-    theta = _maximise(covariance, x[some], y[some], iterations)
+    theta = covariance.prior_location
+    if len(y[some]) > 2 * _FEW:  # most of the way by rows that cost little
+        few = np.random.default_rng(1).choice(len(y), _FEW, replace=False)
+        theta = _maximise(covariance, x[few], y[few], theta, iterations)
+    theta = _maximise(covariance, x[some], y[some], theta, iterations)
     blank = Smoother(x, np.zeros(len(y)), theta, additive, linear)
     return weighted(blank, y)
 
@@ -135,15 +140,15 @@ def log_evidence(covariance: Covariance, theta: Floats, x: Floats, y: Floats) ->
     factor = _cholesky(_noisy(covariance, theta, x))
     weights = cho_solve((factor, True), y, check_finite=False)
     value = -0.5 * y @ weights - np.log(np.diag(factor)).sum() - 0.5 * len(y) * np.log(2.0 * np.pi)
-    inverse = dpotri(factor, lower=1)[0]
-    inverse = np.tril(inverse) + np.tril(inverse, -1).T
-    gradient = 0.5 * covariance.pulled(theta, x, np.outer(weights, weights) - inverse)
+    pull = dpotri(factor, lower=1)[0]
+    np.subtract(np.outer(weights, weights), pull, out=pull)
+    gradient = 0.5 * covariance.pulled(theta, x, pull)
     z = (theta - covariance.prior_location) / covariance.prior_scale
     prior = -0.5 * z @ z - np.log(covariance.prior_scale).sum() - 0.5 * len(z) * np.log(2.0 * np.pi)
     return float(value + prior), gradient - z / covariance.prior_scale
 
 
-def _maximise(covariance: Covariance, x: Floats, y: Floats, iterations: int) -> Floats:
+def _maximise(covariance: Covariance, x: Floats, y: Floats, start: Floats, iterations: int) -> Floats:
     from scipy.optimize import minimize
 
     def negative(theta: Floats) -> tuple[float, Floats]:
@@ -154,13 +159,13 @@ def _maximise(covariance: Covariance, x: Floats, y: Floats, iterations: int) -> 
     # six deviations; a noise of 4e-4, the least so allowed, keeps the Cholesky factor of equal rows above rounding
     bounds = [(one - 6.0, one + 6.0) for one in location]
     found = minimize(
-        negative, location, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": iterations, "ftol": 1e-7}
+        negative, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": iterations, "ftol": 1e-7}
     )
     return np.asarray(found.x, dtype=np.float64)
 
 
 def _noisy(covariance: Covariance, theta: Floats, x: Floats) -> Floats:
-    out = covariance.matrix(theta, x, x)
+    out = covariance.lower(theta, x)
     diagonal = np.einsum("ii->i", out)
     diagonal += np.exp(2.0 * theta[-1])
     return out
