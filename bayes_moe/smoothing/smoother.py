@@ -94,12 +94,18 @@ class Smoother:
 
 
 def fit_smoother(
-    x: Floats, y: Floats, *, additive: bool = True, linear: bool = True, iterations: int = 200
+    x: Floats,
+    y: Floats,
+    *,
+    additive: bool = True,
+    linear: bool = True,
+    iterations: int = 200,
+    least_noise: float = 0.0,
 ) -> Smoother:
     """Return the smoother of standardised rows (n, p) and a standardised target (n,).
 
     Hyper-parameters maximise the marginal likelihood times normal priors on their logarithms, by L-BFGS; above 2000
-    rows, those of 1000 rows drawn by a fixed seed. All rows are centres.
+    rows, those of 1000 rows drawn by a fixed seed. All rows are centres. The noise s is at least ``least_noise``.
 
     Raises
     ------
@@ -116,8 +122,8 @@ def fit_smoother(
     theta = covariance.prior_location
     if len(y[some]) > 2 * _FEW:  # most of the way by rows that cost little
         few = np.random.default_rng(1).choice(len(y), _FEW, replace=False)
-        theta = _maximise(covariance, x[few], y[few], theta, iterations)
-    theta = _maximise(covariance, x[some], y[some], theta, iterations)
+        theta = _maximise(covariance, x[few], y[few], theta, iterations, least_noise)
+    theta = _maximise(covariance, x[some], y[some], theta, iterations, least_noise)
     blank = Smoother(x, np.zeros(len(y)), theta, additive, linear)
     return weighted(blank, y)
 
@@ -148,7 +154,9 @@ def log_evidence(covariance: Covariance, theta: Floats, x: Floats, y: Floats) ->
     return float(value + prior), gradient - z / covariance.prior_scale
 
 
-def _maximise(covariance: Covariance, x: Floats, y: Floats, start: Floats, iterations: int) -> Floats:
+def _maximise(
+    covariance: Covariance, x: Floats, y: Floats, start: Floats, iterations: int, least_noise: float
+) -> Floats:
     from scipy.optimize import minimize
 
     def negative(theta: Floats) -> tuple[float, Floats]:
@@ -158,6 +166,10 @@ def _maximise(covariance: Covariance, x: Floats, y: Floats, start: Floats, itera
     location = covariance.prior_location
     # six deviations; a noise of 4e-4, the least so allowed, keeps the Cholesky factor of equal rows above rounding
     bounds = [(one - 6.0, one + 6.0) for one in location]
+    low, high = bounds[-1]
+    floor = np.log(max(least_noise, np.finfo(float).tiny))
+    bounds[-1] = (min(max(low, floor), high), high)
+    start = np.clip(start, *np.array(bounds).T)
     found = minimize(
         negative, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": iterations, "ftol": 1e-7}
     )

@@ -1,0 +1,74 @@
+"""The verb."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..errors import InterruptedFit, SpecError
+from ..fitting import fit_bound
+from ..inference.advi import ADVI
+from ..inference.em import EM
+from ..inference.laplace import Laplace
+from ..inference.nuts import NUTS
+from ..inference.outcome import Status
+from ..inference.progress import Report
+from ..inference.settings import Seed, check_seed, settle_seed
+from ..posterior.average import FitAverage
+from ..posterior.fit import Fit
+from ..specification import Engine
+from .search import Family, Search
+
+_ENGINES = (EM, Laplace, ADVI, NUTS)
+
+
+def auto_fit(
+    X: Any, y: Any, engine: Engine | None = None, seed: Seed = None, *, progress: bool = True
+) -> Fit | FitAverage:
+    """Fit a mixture of experts without choosing anything."""
+    check_seed("auto_fit", seed)
+    if engine is not None and not isinstance(engine, _ENGINES):
+        raise SpecError(
+            f"engine: expected bm.EM(), bm.Laplace(), bm.ADVI(), bm.NUTS() or None, got {engine!r} → pass an instance"
+        )
+    number = settle_seed(seed)
+    report = Report(visible=progress)
+    search = Search(X, y, number, lambda words: None)
+    final: list[Fit] = []
+    try:
+        with report.task("auto_fit", len(search.plan)) as advance:
+            for done, step in enumerate(search.plan):
+                step()
+                advance(done + 1, search.story.target)
+        best = search.best()
+        assert best is not None
+        if engine is not None and not isinstance(engine, EM):
+            for member in best.chosen():
+                fit = fit_bound(member.fit.bound, engine, member.fit.outcome.mode, report)
+                if fit.outcome.status is Status.INTERRUPTED:
+                    raise KeyboardInterrupt
+                final.append(fit)
+    except KeyboardInterrupt:
+        search.story.unfinished = True
+        best = search.best()
+        if best is None:
+            raise InterruptedFit("auto_fit was interrupted before its first fit was finished → call it again") from None
+    found = _assembled(search, best, final)
+    report.say(found.report)
+    return found
+
+
+def _assembled(search: Search, best: Family, final: list[Fit]) -> Fit | FitAverage:
+    members = best.chosen()
+    fits = final or [member.fit for member in members]
+    names = [member.recipe.name for member in members][: len(fits)]
+    engine = type(fits[0].engine).__name__
+    sentences = search.story.sentences(best.name, names, search.rows, engine, [])
+    text = "\n".join(sentences)
+    if len(fits) == 1:
+        return replace(fits[0], status=replace(fits[0].status, report=text))
+    weights = dict.fromkeys(names, 1.0 / len(names))
+    origin = "chosen by auto_fit, equally weighted"
+    return FitAverage(dict(zip(names, fits, strict=True)), weights, origin, report=text)
