@@ -45,7 +45,7 @@ def auto_fit(
         best = search.best()
         assert best is not None
         if engine is not None and not isinstance(engine, EM):
-            for member in best.chosen():
+            for member, _ in best.weights():
                 fit = fit_bound(member.fit.bound, engine, member.fit.outcome.mode, report)
                 if fit.outcome.status is Status.INTERRUPTED:
                     raise KeyboardInterrupt
@@ -61,14 +61,14 @@ def auto_fit(
 
 
 def _assembled(search: Search, best: Family, final: list[Fit]) -> Fit | FitAverage:
-    members = best.chosen()
-    fits = final or [member.fit for member in members]
-    names = [member.recipe.name for member in members][: len(fits)]
-    engine = type(fits[0].engine).__name__
-    sentences = search.story.sentences(best.name, names, search.rows, engine, [])
+    pairs = best.weights()
+    fits = final or [member.fit for member, _ in pairs]
+    names = [member.recipe.name for member, _ in pairs][: len(fits)]
+    each = np.array([weight for _, weight in pairs][: len(fits)])
+    weights = dict(zip(names, (each / each.sum()).tolist(), strict=True))
+    sentences = search.story.sentences(best.name, weights, search.rows, type(fits[0].engine).__name__, [])
     text = "\n".join(sentences)
     if len(fits) == 1:
         return replace(fits[0], status=replace(fits[0].status, report=text))
-    weights = dict.fromkeys(names, 1.0 / len(names))
-    origin = "chosen by auto_fit, equally weighted"
+    origin = "chosen by auto_fit, weighted by what they predict of rows left out"
     return FitAverage(dict(zip(names, fits, strict=True)), weights, origin, report=text)

@@ -38,19 +38,20 @@ class Story:
         why = "no columns tell powers apart" if positive else "y is not all above 0, so that it has no power"
         self.target = f"Target: y itself; {why}."
 
-    def sentences(self, chosen: str, members: Sequence[str], rows: int, engine: str, aside: Sequence[str]) -> list[str]:
+    def sentences(self, chosen: str, weights: Mapping[str, float], rows: int, engine: str, aside: Sequence[str]) -> list[str]:
         """Return the whole report."""
-        parts = listed(members, len(members))
-        what = chosen if list(members) == [chosen] else f"{chosen}: {parts}"
-        if len(members) > 1:
-            what += f" ({len(members)} fits, averaged with equal weights)"
+        several = len(weights) > 1
+        parts = listed((f"{name} {weight:.2f}" if several else name for name, weight in weights.items()), len(weights))
+        what = chosen if list(weights) == [chosen] else f"{chosen}: {parts}"
+        if several:
+            what += f" ({len(weights)} fits and their weights in the average)"
         out = [f"Chosen: {what}.", self.target]
         if self.scores:
             each = ", ".join(f"{name} {score:.3f}" for name, score in self.scores.items())
             out.append(f"Why: mean log density a row of training rows left out: {each}.")
             out.append(
-                "Of models that are near the best, within one standard error of the paired difference, all are "
-                "averaged; a richer kind of model must lead a simpler one by more than one standard error."
+                "Models of one kind are averaged, with the weights under which rows left out are most probable; a "
+                "richer kind must lead a simpler one by more than one standard error."
             )
         if self.decided is not None:
             out.append(

@@ -14,18 +14,20 @@ from ..errors import NumericalError
 from ..fitting import bound_to, rows_of
 from ..mixture import MixtureOfExperts
 from ..posterior.fit import Fit
+from ..posterior.stacking import stacking_weights
 from ..smoothing.smoother import MOST_ROWS
 from ..transforms import Power
 from . import recipes
-from .power import candidates, power_scores
+from .power import candidates, power_scores, preferred
 from .recipes import Recipe
 from .report import Story
-from .validation import averaged, decided, fit_once, folds, lead, log_density_left_out, rounding_of, spiky
+from .validation import decided, fit_once, folds, lead, log_density_left_out, rounding_of, spiky
 
 _STARTS = 6
 _RICH_ROWS = 2000  # up to which rich experts are tried beside a kernel mean
-_HOPELESS = 4.0  # standard errors behind the best, after one fold, at which a candidate is given up
-_NEAR = 0.01  # nats a row that no one would notice
+_HOPELESS = 2.0  # standard errors behind the best, after one fold, at which a candidate is given up
+_ROWS_EACH = 4  # rows that a parameter of a mixture needs
+_ROWS_BESIDES, _LEAST_WEIGHT = 5.0, 0.05
 
 
 @dataclass
@@ -39,24 +41,39 @@ class Member:
 
 @dataclass
 class Family:
-    """Models that are averaged: of one structure, differing in detail."""
+    """Models that are averaged: of one structure, differing in detail.
+
+    Parameters
+    ----------
+    name
+        A few words.
+    members
+        Those that could be fitted.
+    optimism
+        By how much a row's score is too good, since something of them has seen the rows left out.
+    """
 
     name: str
     members: list[Member] = field(default_factory=list)
     optimism: float = 0.0
 
-    def chosen(self) -> list[Member]:
-        """Return the members that are near the best: within a standard error of the paired difference, or 0.01 nat."""
-        scored = [member for member in self.members if member.left_out is not None]
+    def weights(self) -> list[tuple[Member, float]]:
+        """Return the members that count and their weights: those under which rows left out are most probable.
+
+        Every member is given five rows besides, so that near-equal ones have near-equal weights.
+        """
+        scored = [(member, member.left_out) for member in self.members if member.left_out is not None]
         if not scored:
-            return self.members[-1:]
-        best = max(scored, key=lambda member: _mean(member.left_out))
-        return [member for member in scored if _near(member.left_out, best.left_out)]
+            return [(member, 1.0) for member in self.members[-1:]]
+        found = stacking_weights(np.stack([values for _, values in scored], axis=1), 1.0 + _ROWS_BESIDES)
+        found = np.where(found < _LEAST_WEIGHT, 0.0, found)
+        pairs = zip(scored, found / found.sum(), strict=True)
+        return [(member, float(weight)) for (member, _), weight in pairs if weight > 0]
 
     def left_out(self) -> np.ndarray | None:
         """Return log densities of rows left out under the average, less what they are too good by."""
-        scored = [member.left_out for member in self.chosen() if member.left_out is not None]
-        return averaged(scored) - self.optimism if scored else None
+        each = [np.log(weight) + member.left_out for member, weight in self.weights() if member.left_out is not None]
+        return np.asarray(np.logaddexp.reduce(each, axis=0)) - self.optimism if each else None
 
 
 class Search:
@@ -100,7 +117,7 @@ class Search:
         tried = candidates(self.base.data)
         scores = power_scores(self.base.data, tried, self.seed) if len(tried) > 1 and self.used else {}
         if scores:
-            name = max(scores, key=lambda key: float(scores[key].mean()))
+            name = preferred(scores)
             self.power = tried[name]
             self.story.power(name, {key: lead(scores[name], scores[key]) for key in scores if key != name})
         else:
@@ -122,7 +139,8 @@ class Search:
         bound = self._bound(first.model)
         shared = bound.data.mean
         assert shared is not None
-        y = (bound.data.scaling.y_power.forward(self.y_values) if bound.data.scaling.y_power else self.y_values)
+        power = bound.data.scaling.y_power
+        y = self.base.data.y if power is None else power.forward(self.base.data.y)
         count = decided(shared.smoother, (y - shared.y_center) / shared.y_scale)
         self.story.decided = count
         family = "a kernel mean and a mixture of what it leaves"
@@ -133,11 +151,6 @@ class Search:
         recipe = recipes.curves(table, 3, self.power)
         if recipe is not None:
             self._family("curved experts", [recipe], self._bound(recipe.model))
-
-    @property
-    def y_values(self) -> np.ndarray:
-        """y as it was read."""
-        return np.asarray(self.base.data.y)
 
     def _bound(self, model: MixtureOfExperts) -> Bound:
         rows = rows_of(model, self.X, self.y, None, None, None, None, Missing.REFUSE)
@@ -151,6 +164,9 @@ class Search:
             self.tick(recipe.name)
             try:
                 own = bind(recipe.model, bound.data)
+                if own.parameters.size > self.rows / _ROWS_EACH and len(own.model.experts) > 1:
+                    self.story.dropped[recipe.name] = f"{own.parameters.size} parameters are too many for the rows"
+                    continue
                 fit = fit_once(own, self.seed, _STARTS)
                 if spiky(fit, self.rounding):
                     self.story.dropped[recipe.name] = "its experts would stand in spikes on the few values of y"
@@ -210,10 +226,3 @@ class Search:
 
 def _mean(values: np.ndarray | None) -> float:
     return -np.inf if values is None else float(values.mean())
-
-
-def _near(values: np.ndarray | None, best: np.ndarray | None) -> bool:
-    if values is None or best is None or values is best:
-        return values is best
-    behind, error = lead(best, values)
-    return behind <= max(error, _NEAR)

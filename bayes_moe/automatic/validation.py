@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +20,7 @@ from ..transforms import Power
 
 _ROLE = 40
 _FOLDS, _MANY_ROWS, _FOLDS_USED = 5, 2000, 2
-_STARTS = 4
+_STARTS = 3
 _FEW_VALUES = 0.2  # distinct values per row, below which y counts as rounded
 _LEAST_SHARE = 0.005  # of all rows, that a spike holds
 _SPIKE = 0.25  # of a rounding step: a sigma below it is a spike on a grid
@@ -110,11 +109,6 @@ def decided(smoother: Smoother, y: np.ndarray) -> float:
     hessian = np.array(rows)
     found = np.linalg.eigvalsh(0.5 * (hessian + hessian.T))
     return float(np.sum(1.0 - 1.0 / np.maximum(found, 1.0)))
-
-
-def averaged(each: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the log of the mean of densities given by their logs."""
-    return np.asarray(np.logaddexp.reduce(each, axis=0) - np.log(len(each)))
 
 
 def lead(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
