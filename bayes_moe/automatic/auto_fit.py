@@ -35,21 +35,14 @@ def auto_fit(
         )
     number = settle_seed(seed)
     report = Report(visible=progress)
-    search = Search(X, y, number, lambda words: None)
+    search = Search(X, y, number)
     final: list[Fit] = []
     try:
-        with report.task("auto_fit", len(search.plan)) as advance:
-            for done, step in enumerate(search.plan):
-                step()
-                advance(done + 1, search.story.target)
+        _choose(search, report)
         best = search.best()
-        assert best is not None
+        assert best is not None  # y alone can always be fitted
         if engine is not None and not isinstance(engine, EM):
-            for member, _ in best.weights():
-                fit = fit_bound(member.fit.bound, engine, member.fit.outcome.mode, report)
-                if fit.outcome.status is Status.INTERRUPTED:
-                    raise KeyboardInterrupt
-                final.append(fit)
+            final = _sampled(best, engine, number, report, final)
     except KeyboardInterrupt:
         search.story.unfinished = True
         best = search.best()
@@ -58,6 +51,37 @@ def auto_fit(
     found = _assembled(search, best, final)
     report.say(found.report)
     return found
+
+
+def _choose(search: Search, report: Report) -> None:
+    """Fit and score one model after the other, with seconds as the measure of progress."""
+    plan = search.plan
+    total = sum(seconds for _, seconds in plan)
+    with report.task("auto_fit", max(1, round(10 * total))) as advance:
+        begun = past = 0.0
+
+        def tick(words: str, seconds: float) -> None:
+            nonlocal past
+            past += seconds
+            advance(round(10 * past), words)
+
+        search.tick = tick
+        for step, seconds in plan:
+            step()
+            begun += seconds
+            past = begun
+            advance(round(10 * past), "")
+
+
+def _sampled(best: Family, engine: Engine, seed: int, report: Report, final: list[Fit]) -> list[Fit]:
+    """Add fits of the chosen models by another engine, each from its optimum, to ``final``."""
+    settled = engine if engine.seed is not None else replace(engine, seed=seed)
+    for member, _ in best.weights():
+        fit = fit_bound(member.fit.bound, settled, member.fit.outcome.mode, report)
+        if fit.outcome.status is Status.INTERRUPTED:
+            raise KeyboardInterrupt
+        final.append(fit)
+    return final
 
 
 def _assembled(search: Search, best: Family, final: list[Fit]) -> Fit | FitAverage:

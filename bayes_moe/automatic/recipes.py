@@ -32,10 +32,13 @@ class Recipe:
         A few words.
     model
         The specification.
+    rows_each
+        Rows that a parameter needs, or the model is not tried.
     """
 
     name: str
     model: MixtureOfExperts
+    rows_each: float = 4.0
 
 
 def alone(power: Power | None) -> Recipe:
@@ -80,7 +83,8 @@ def curves(table: np.ndarray, experts: int, power: Power | None) -> Recipe | Non
     bounded = Linear(every, slopes=NormalPrior(0.0, _SIGMA, standardised=True), bounded=True)
     expert = Expert(Normal(), mu=mean, sigma=bounded)
     gate = SoftmaxGate(Linear(every, bounded=True) if experts > 1 else Constant())
-    return Recipe(f"{experts} curved experts", MixtureOfExperts([expert] * experts, gate, target=power))
+    model = MixtureOfExperts([expert] * experts, gate, target=power)
+    return Recipe(f"{experts} curved experts", model, rows_each=2.0)  # whose priors keep most coefficients small
 
 
 def smooth(mean: KernelMean, power: Power | None) -> Recipe:

@@ -15,7 +15,7 @@ from ..fitting import bound_to, rows_of
 from ..mixture import MixtureOfExperts
 from ..posterior.fit import Fit
 from ..posterior.stacking import stacking_weights
-from ..smoothing.smoother import MOST_ROWS
+from ..smoothing.smoother import MOST_ROWS, SUBSET, SUBSET_ABOVE
 from ..transforms import Power
 from . import recipes
 from .power import candidates, power_scores, preferred
@@ -26,17 +26,16 @@ from .validation import decided, fit_once, folds, lead, log_density_left_out, ro
 _STARTS = 6
 _RICH_ROWS = 2000  # up to which rich experts are tried beside a kernel mean
 _HOPELESS = 2.0  # standard errors behind the best, after one fold, at which a candidate is given up
-_ROWS_EACH = 4  # rows that a parameter of a mixture needs
 _ROWS_BESIDES, _LEAST_WEIGHT = 5.0, 0.05
 
 
 @dataclass
 class Member:
-    """A model that was fitted, and what it says of rows left out (None until it has been asked)."""
+    """A model that was fitted, and the log densities that it gives rows left out."""
 
     recipe: Recipe
     fit: Fit
-    left_out: np.ndarray | None = None
+    left_out: np.ndarray
 
 
 @dataclass
@@ -62,18 +61,16 @@ class Family:
 
         Every member is given five rows besides, so that near-equal ones have near-equal weights.
         """
-        scored = [(member, member.left_out) for member in self.members if member.left_out is not None]
-        if not scored:
-            return [(member, 1.0) for member in self.members[-1:]]
-        found = stacking_weights(np.stack([values for _, values in scored], axis=1), 1.0 + _ROWS_BESIDES)
-        found = np.where(found < _LEAST_WEIGHT, 0.0, found)
-        pairs = zip(scored, found / found.sum(), strict=True)
-        return [(member, float(weight)) for (member, _), weight in pairs if weight > 0]
+        scores = np.stack([member.left_out for member in self.members], axis=1)
+        found = stacking_weights(scores, 1.0 + _ROWS_BESIDES)
+        found = np.where(found < min(_LEAST_WEIGHT, found.max()), 0.0, found)
+        pairs = zip(self.members, (found / found.sum()).tolist(), strict=True)
+        return [(member, weight) for member, weight in pairs if weight > 0]
 
-    def left_out(self) -> np.ndarray | None:
+    def left_out(self) -> np.ndarray:
         """Return log densities of rows left out under the average, less what they are too good by."""
-        each = [np.log(weight) + member.left_out for member, weight in self.weights() if member.left_out is not None]
-        return np.asarray(np.logaddexp.reduce(each, axis=0)) - self.optimism if each else None
+        each = [np.log(weight) + member.left_out for member, weight in self.weights()]
+        return np.asarray(np.logaddexp.reduce(each, axis=0)) - self.optimism
 
 
 class Search:
@@ -85,12 +82,11 @@ class Search:
         As passed.
     seed
         Integer seed.
-    tick
-        Called with the seconds' worth of work that has been done and a few words.
     """
 
-    def __init__(self, X: Any, y: Any, seed: int, tick: Callable[[str], None]) -> None:
-        self.X, self.y, self.seed, self.tick = X, y, seed, tick
+    def __init__(self, X: Any, y: Any, seed: int) -> None:
+        self.X, self.y, self.seed = X, y, seed
+        self.tick: Callable[[str, float], None] = _silent
         self.story = Story()
         self.families: list[Family] = []
         self.base = self._bound(recipes.alone(None).model)
@@ -102,15 +98,17 @@ class Search:
         self.power: Power | None = None
 
     @property
-    def plan(self) -> list[Callable[[], None]]:
-        """The steps in their order."""
-        steps: list[Callable[[], None]] = [self._choose_power, self._alone]
+    def plan(self) -> list[tuple[Callable[[], None], float]]:
+        """The steps in their order, with the seconds that they will take, more or less."""
+        n, p = self.rows, len(self.used)
+        steps = [(self._choose_power, 3.0 * _search_seconds(min(n, 300), p)), (self._alone, 0.5)]
         if self.kernel:
-            steps.append(self._kernel)
+            mixtures = sum(_mixture_seconds(n, p + 2, experts) for experts in (1, 1, 2, 3, 3, 5))
+            steps.append((self._kernel, _search_seconds(n, p) + 2e-11 * n**3 + mixtures))
         elif self.used:
-            steps.append(self._lines)
+            steps.append((self._lines, sum(_mixture_seconds(n, p, experts) for experts in (1, 4, 8))))
         if self.used and (self.rows <= _RICH_ROWS or not self.kernel):
-            steps.append(self._curves)
+            steps.append((self._curves, _mixture_seconds(n, 5 * p + p * p // 2, 3)))
         return steps
 
     def _choose_power(self) -> None:
@@ -133,7 +131,6 @@ class Search:
         self._family("linear experts", each, self._bound(each[0].model))
 
     def _kernel(self) -> None:
-        self.tick("kernel mean")
         mean = recipes.kernel(len(self.used), self.rounding)
         first = recipes.smooth(mean, self.power)
         bound = self._bound(first.model)
@@ -141,6 +138,8 @@ class Search:
         assert shared is not None
         power = bound.data.scaling.y_power
         y = self.base.data.y if power is None else power.forward(self.base.data.y)
+        n, p = self.rows, len(self.used)
+        self.tick("kernel mean", _search_seconds(n, p) + 2e-11 * n**3)
         count = decided(shared.smoother, (y - shared.y_center) / shared.y_scale)
         self.story.decided = count
         family = "a kernel mean and a mixture of what it leaves"
@@ -161,29 +160,32 @@ class Search:
         family = Family(name, optimism=optimism)
         self.families.append(family)
         for recipe in tried:
-            self.tick(recipe.name)
+            own = bind(recipe.model, bound.data)
             try:
-                own = bind(recipe.model, bound.data)
-                if own.parameters.size > self.rows / _ROWS_EACH and len(own.model.experts) > 1:
-                    self.story.dropped[recipe.name] = f"{own.parameters.size} parameters are too many for the rows"
-                    continue
-                fit = fit_once(own, self.seed, _STARTS)
-                if spiky(fit, self.rounding):
-                    self.story.dropped[recipe.name] = "its experts would stand in spikes on the few values of y"
-                    continue
-                member = Member(recipe, fit)
-                family.members.append(member)
-                member.left_out = self._scores(recipe.name, own)
+                member = self._member(recipe, own)
             except NumericalError as error:
-                family.members = [member for member in family.members if member.recipe is not recipe]
                 self.story.dropped[recipe.name] = f"it could not be fitted ({str(error).split(' → ')[0]})"
-                continue
-            if member.left_out is None:
-                family.members.remove(member)
-            else:
+                member = None
+            if member is not None:
+                family.members.append(member)
                 self.story.scores[recipe.name] = _mean(member.left_out) - optimism
+            self.tick(recipe.name, _mixture_seconds(self.rows, own.design.width - 1, len(own.model.experts)))
         if not family.members:
             self.families.remove(family)
+
+    def _member(self, recipe: Recipe, bound: Bound) -> Member | None:
+        """Return a model with its scores and its fit, or None where it is given up, which the story tells."""
+        if len(bound.model.experts) > 1 and bound.parameters.size > self.rows / recipe.rows_each:
+            self.story.dropped[recipe.name] = f"{bound.parameters.size} parameters are too many for {self.rows} rows"
+            return None
+        scores = self._scores(recipe.name, bound)
+        if scores is None:
+            return None
+        fit = fit_once(bound, self.seed, _STARTS)
+        if spiky(fit, self.rounding):
+            self.story.dropped[recipe.name] = "its experts would stand in spikes on the few values of y"
+            return None
+        return Member(recipe, fit, scores)
 
     def _scores(self, name: str, bound: Bound) -> np.ndarray | None:
         """Return log densities of rows left out, fold by fold; None where the first fold is hopeless."""
@@ -201,28 +203,41 @@ class Search:
                     return None
         return np.concatenate(out)
 
+    @property
+    def finished(self) -> list[Family]:
+        """The families with a model that has been fitted and scored, the simplest first."""
+        return [family for family in self.families if family.members]
+
     def _best_so_far(self) -> np.ndarray | None:
-        scores = [found for family in self.families if (found := family.left_out()) is not None]
-        return max(scores, key=_mean) if scores else None
+        return max((family.left_out() for family in self.finished), key=_mean, default=None)
 
     def best(self) -> Family | None:
-        """Return the simplest family that no later one beats by more than a standard error."""
+        """Return the simplest family that no later one beats by more than a standard error; None if there is none."""
         current: Family | None = None
-        for family in self.families:
-            if not family.members:
-                continue
+        for family in self.finished:
             if current is None:
                 current = family
                 continue
-            one, other = family.left_out(), current.left_out()
-            if one is None or other is None:
-                current = family if other is None else current
-                continue
-            gain, error = lead(one, other)
+            gain, error = lead(family.left_out(), current.left_out())
             if gain > error:
                 current = family
         return current
 
 
-def _mean(values: np.ndarray | None) -> float:
-    return -np.inf if values is None else float(values.mean())
+def _silent(words: str, seconds: float) -> None:
+    """Show nothing."""
+
+
+def _search_seconds(rows: int, columns: int) -> float:
+    """Return about how long a search for hyper-parameters of kernels takes."""
+    some = rows if rows <= SUBSET_ABOVE else SUBSET
+    return 1e-6 * some**2 * (1 + columns)
+
+
+def _mixture_seconds(rows: int, columns: int, experts: int) -> float:
+    """Return about how long it takes to fit and to score a mixture."""
+    return 0.3 + 2.5e-5 * rows * experts**2 * (columns + 1)
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean())
