@@ -55,34 +55,32 @@ def lines(experts: int, power: Power | None) -> Recipe:
     return Recipe(name, MixtureOfExperts([expert] * experts, gate, target=power))
 
 
-def curves(table: np.ndarray, experts: int, power: Power | None) -> Recipe | None:
+def curves(names: tuple[str, ...], table: np.ndarray, experts: int, power: Power | None) -> Recipe | None:
     """Return rich experts: lines, curves and products of columns, with fixed priors; None for too many columns.
 
     Parameters
     ----------
-    table
-        (n, p) training rows, without constant columns.
+    names, table
+        Columns by name, without constant ones, and their training rows (n, p).
     experts, power
         Number of experts, and the power of y they are of.
     """
-    columns = table.shape[1]
-    if not 0 < columns <= _MOST_CURVED:
+    if not 0 < len(names) <= _MOST_CURVED:
         return None
-    every = tuple(range(columns))
-    levels = [len(np.unique(column)) for column in table.T]
-    sizes: dict[int, list[int]] = {}
-    for j, count in enumerate(levels):
+    sizes: dict[int, list[str]] = {}
+    for name, column in zip(names, table.T, strict=True):
+        count = len(np.unique(column))
         if count >= _LEVELS:
-            sizes.setdefault(min(_KNOTS, count - 1), []).append(j)
+            sizes.setdefault(min(_KNOTS, count - 1), []).append(name)
     small = NormalPrior(0.0, 0.15, standardised=True)
-    parts: list[Predictor] = [Linear(every, slopes=NormalPrior(0.0, 0.5, standardised=True))]
+    parts: list[Predictor] = [Linear(names, slopes=NormalPrior(0.0, 0.5, standardised=True))]
     parts += [Spline(size, columns=tuple(some), slopes=small) for size, some in sizes.items()]
-    if columns > 1:
-        parts.append(Products(every, slopes=small))
-    mean = Sum(parts) if len(parts) > 1 else parts[0]
-    bounded = Linear(every, slopes=NormalPrior(0.0, _SIGMA, standardised=True), bounded=True)
+    if len(names) > 1:
+        parts.append(Products(names, slopes=small))
+    mean = Sum(tuple(parts)) if len(parts) > 1 else parts[0]
+    bounded = Linear(names, slopes=NormalPrior(0.0, _SIGMA, standardised=True), bounded=True)
     expert = Expert(Normal(), mu=mean, sigma=bounded)
-    gate = SoftmaxGate(Linear(every, bounded=True) if experts > 1 else Constant())
+    gate = SoftmaxGate(Linear(names, bounded=True) if experts > 1 else Constant())
     model = MixtureOfExperts([expert] * experts, gate, target=power)
     return Recipe(f"{experts} curved experts", model, rows_each=2.0)  # whose priors keep most coefficients small
 

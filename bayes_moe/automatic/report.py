@@ -38,7 +38,9 @@ class Story:
         why = "no columns tell powers apart" if positive else "y is not all above 0, so that it has no power"
         self.target = f"Target: y itself; {why}."
 
-    def sentences(self, chosen: str, weights: Mapping[str, float], rows: int, engine: str, aside: Sequence[str]) -> list[str]:
+    def sentences(
+        self, chosen: str, weights: Mapping[str, float], rows: int, engine: str, aside: Sequence[str]
+    ) -> list[str]:
         """Return the whole report."""
         several = len(weights) > 1
         parts = listed((f"{name} {weight:.2f}" if several else name for name, weight in weights.items()), len(weights))

@@ -15,6 +15,7 @@ from ..fitting import bound_to, rows_of
 from ..mixture import MixtureOfExperts
 from ..posterior.fit import Fit
 from ..posterior.stacking import stacking_weights
+from ..smoothing import LOG_SD, MEAN
 from ..smoothing.smoother import MOST_ROWS, SUBSET, SUBSET_ABOVE
 from ..transforms import Power
 from . import recipes
@@ -25,7 +26,9 @@ from .validation import decided, fit_once, folds, lead, log_density_left_out, ro
 
 _STARTS = 6
 _RICH_ROWS = 2000  # up to which rich experts are tried beside a kernel mean
+_LEAST_ROWS = 30  # from which on they are
 _HOPELESS = 2.0  # standard errors behind the best, after one fold, at which a candidate is given up
+_COUNTS = 12  # different values of y that are worth a word
 _ROWS_BESIDES, _LEAST_WEIGHT = 5.0, 0.05
 
 
@@ -94,7 +97,9 @@ class Search:
         names = self.base.data.table.names
         self.used = [j for j, name in enumerate(names) if name not in self.base.data.dropped]
         self.blocks = folds(self.rows, seed)
-        self.kernel = 0 < len(self.used) and self.rows <= MOST_ROWS
+        clash = [name for name in (MEAN, LOG_SD) if name in names]
+        self.kernel = len(self.used) > 0 and self.rows <= MOST_ROWS and not clash
+        self.story.asides += _asides(self.base, clash)
         self.power: Power | None = None
 
     @property
@@ -107,7 +112,7 @@ class Search:
             steps.append((self._kernel, _search_seconds(n, p) + 2e-11 * n**3 + mixtures))
         elif self.used:
             steps.append((self._lines, sum(_mixture_seconds(n, p, experts) for experts in (1, 4, 8))))
-        if self.used and (self.rows <= _RICH_ROWS or not self.kernel):
+        if self.used and self.rows >= _LEAST_ROWS and (self.rows <= _RICH_ROWS or not self.kernel):
             steps.append((self._curves, _mixture_seconds(n, 5 * p + p * p // 2, 3)))
         return steps
 
@@ -146,8 +151,9 @@ class Search:
         self._family(family, [first, *recipes.residuals(mean, self.power)], bound, count / self.rows)
 
     def _curves(self) -> None:
-        table = np.asarray(self.base.data.table.values)[:, self.used]
-        recipe = recipes.curves(table, 3, self.power)
+        table = self.base.data.table
+        names = tuple(table.names[j] for j in self.used)
+        recipe = recipes.curves(names, np.asarray(table.values)[:, self.used], 3, self.power)
         if recipe is not None:
             self._family("curved experts", [recipe], self._bound(recipe.model))
 
@@ -222,6 +228,19 @@ class Search:
             if gain > error:
                 current = family
         return current
+
+
+def _asides(base: Bound, clash: Sequence[str]) -> list[str]:
+    """Return what the user should know of the data beside the choice."""
+    out = [str(notice) for notice in base.data.notices]
+    values = len(np.unique(base.data.y))
+    if values <= _COUNTS:
+        out.append(f"y has {values} different values: a family for counts, levels or classes may serve it better.")
+    if len(base.data.y) > MOST_ROWS:
+        out.append(f"No kernel mean: it takes {MOST_ROWS} rows at most.")
+    if clash:
+        out.append(f"No kernel mean: X has a column {clash[0]!r}, as a shared mean brings; rename it.")
+    return out
 
 
 def _silent(words: str, seconds: float) -> None:

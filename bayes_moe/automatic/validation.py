@@ -23,7 +23,7 @@ _FOLDS, _MANY_ROWS, _FOLDS_USED = 5, 2000, 2
 _STARTS = 3
 _FEW_VALUES = 0.2  # distinct values per row, below which y counts as rounded
 _LEAST_SHARE = 0.005  # of all rows, that a spike holds
-_SPIKE = 0.25  # of a rounding step: a sigma below it is a spike on a grid
+_SPIKE = 0.15  # of a rounding step: a sigma below it is a spike on a grid
 _MOST_CURVED = 500  # rows up to which curvatures are worth their time
 _STEP = 1e-4
 
@@ -31,7 +31,8 @@ _STEP = 1e-4
 def folds(rows: int, seed: int) -> list[np.ndarray]:
     """Return fifths of the rows at random: all five, or two of them where there are many rows."""
     order = generator(seed, _ROLE).permutation(rows)
-    return [order[k::_FOLDS] for k in range(_FOLDS if rows <= _MANY_ROWS else _FOLDS_USED)]
+    parts = min(_FOLDS, rows)
+    return [order[k::parts] for k in range(parts if rows <= _MANY_ROWS else _FOLDS_USED)]
 
 
 def log_density_left_out(bound: Bound, block: np.ndarray, seed: int) -> np.ndarray:
