@@ -41,7 +41,7 @@ def auto_fit(
         _choose(search, report)
         best = search.best()
         assert best is not None  # y alone can always be fitted
-        if engine is not None and not isinstance(engine, EM):
+        if engine is not None:
             final = _sampled(best, engine, number, report, final)
     except KeyboardInterrupt:
         search.story.unfinished = True
@@ -77,7 +77,8 @@ def _sampled(best: Family, engine: Engine, seed: int, report: Report, final: lis
     """Add fits of the chosen models by another engine, each from its optimum, to ``final``."""
     settled = engine if engine.seed is not None else replace(engine, seed=seed)
     for member, _ in best.weights():
-        fit = fit_bound(member.fit.bound, settled, member.fit.outcome.mode, report)
+        start = None if isinstance(settled, EM) else member.fit.outcome.mode
+        fit = fit_bound(member.fit.bound, settled, start, report)
         if fit.outcome.status is Status.INTERRUPTED:
             raise KeyboardInterrupt
         final.append(fit)
@@ -90,7 +91,11 @@ def _assembled(search: Search, best: Family, final: list[Fit]) -> Fit | FitAvera
     names = [member.recipe.name for member, _ in pairs][: len(fits)]
     each = np.array([weight for _, weight in pairs][: len(fits)])
     weights = dict(zip(names, (each / each.sum()).tolist(), strict=True))
-    sentences = search.story.sentences(best.name, weights, search.rows, type(fits[0].engine).__name__, [])
+    sentences = search.story.sentences(best.name, weights, search.rows, type(fits[0].engine).__name__)
+    pairs_of_fits = zip(names, fits, strict=True)
+    sentences += [
+        f"Not converged: {name}: {fit.status.sentence}" for name, fit in pairs_of_fits if not fit.status.converged
+    ]
     text = "\n".join(sentences)
     if len(fits) == 1:
         return replace(fits[0], status=replace(fits[0].status, report=text))

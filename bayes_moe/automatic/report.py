@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..errors import listed
@@ -20,12 +20,19 @@ class Story:
         Models that were given up, and why.
     decided
         Number of hyper-parameters of a kernel mean that the rows have decided.
+    target
+        What is said of the power of y.
+    asides
+        What else the user should know.
+    unfinished
+        Whether an interrupt ended the search.
     """
 
     scores: dict[str, float] = field(default_factory=dict)
     dropped: dict[str, str] = field(default_factory=dict)
     decided: float | None = None
     target: str = ""
+    asides: list[str] = field(default_factory=list)
     unfinished: bool = False
 
     def power(self, name: str, leads: Mapping[str, tuple[float, float]]) -> None:
@@ -38,9 +45,7 @@ class Story:
         why = "no columns tell powers apart" if positive else "y is not all above 0, so that it has no power"
         self.target = f"Target: y itself; {why}."
 
-    def sentences(
-        self, chosen: str, weights: Mapping[str, float], rows: int, engine: str, aside: Sequence[str]
-    ) -> list[str]:
+    def sentences(self, chosen: str, weights: Mapping[str, float], rows: int, engine: str) -> list[str]:
         """Return the whole report."""
         several = len(weights) > 1
         parts = listed((f"{name} {weight:.2f}" if several else name for name, weight in weights.items()), len(weights))
@@ -61,7 +66,7 @@ class Story:
                 f"them, and {self.decided / rows:.3f} nats a row have been taken off."
             )
         out += [f"Given up: {name}: {why}." for name, why in self.dropped.items()]
-        out += aside
+        out += self.asides
         if self.unfinished:
             out.append("Interrupted: what stands here is the best that had been fitted by then.")
         return [*out, f"Engine: {engine}."]
