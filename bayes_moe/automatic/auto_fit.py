@@ -27,7 +27,62 @@ _ENGINES = (EM, Laplace, ADVI, NUTS)
 def auto_fit(
     X: Any, y: Any, engine: Engine | None = None, seed: Seed = None, *, progress: bool = True
 ) -> Fit | FitAverage:
-    """Fit a mixture of experts without choosing anything."""
+    r"""Fit a mixture of experts to a table and a number, without choosing anything.
+
+    Tried, in this order, are y alone; a kernel mean that all experts share (`KernelMean`) and small mixtures of what it
+    leaves; and, up to 2000 rows, experts with lines, curves and products. Above 20 000 rows, where a kernel at every
+    row is too much, linear experts stand in its place. y above 0 is taken to a power where rows left out are the more
+    probable for it. Every model is judged by the log density of training rows that it has not seen; models of one kind
+    are averaged with the weights that make these rows most probable (Yao et al. 2018), and a richer kind is taken only
+    where it leads the simpler one by more than a standard error. ``fit.report`` says what was chosen and why.
+
+    Parameters
+    ----------
+    X
+        Covariates (n, p), as for `fit`.
+    y
+        Target (n,): numbers that vary.
+    engine
+        Of the last stage, for the models that were chosen: ``bm.EM()``, ``bm.Laplace()``, ``bm.ADVI()`` or
+        ``bm.NUTS()``. None: the fits by EM that they were chosen by.
+    seed
+        Of everything random: integer, SeedSequence, Generator or None.
+    progress
+        Whether to show progress, with the time left, and print the report.
+
+    Returns
+    -------
+    Fit or FitAverage
+        With every prediction method; ``report`` is kept by ``save``. Ctrl-C returns the best so far.
+
+    Raises
+    ------
+    SpecError
+        If the engine is not one of these, or the seed is not one.
+    InputError
+        If the data cannot be used; nothing has been fitted then.
+    InterruptedFit
+        If an interrupt came before the first model was finished.
+
+    See Also
+    --------
+    fit : one model of your own. select : several models of your own.
+
+    References
+    ----------
+    Yao, Vehtari, Simpson and Gelman (2018), Using stacking to average Bayesian predictive distributions, Bayesian
+    Analysis 13.
+
+    Examples
+    --------
+    >>> import bayes_moe as bm
+    >>> data = bm.datasets.two_lines(60, seed=1)
+    >>> fit = bm.auto_fit(data.X, data.y, seed=1, progress=False)
+    >>> print(fit.report.splitlines()[1])
+    Target: y itself; y is not all above 0, so that it has no power.
+    >>> fit.interval([[0.5]], prob=0.95).shape
+    (1, 2)
+    """
     check_seed("auto_fit", seed)
     if engine is not None and not isinstance(engine, _ENGINES):
         raise SpecError(

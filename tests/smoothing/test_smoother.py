@@ -119,3 +119,20 @@ def test_without_columns_there_is_a_level_alone():
 def test_too_many_rows_are_refused_before_any_work():
     with pytest.raises(InputError, match="at most 20000 rows"):
         fit_smoother(np.zeros((20_001, 1)), np.zeros(20_001))
+
+
+def test_rows_in_several_blocks_have_the_same_evidence_and_gradient():
+    covariance = Covariance(2)
+    x, y = rows(150, 2)
+    theta = some_theta(covariance, 5)
+    value, gradient = log_evidence(covariance, theta, x, y)
+    matrix = covariance.matrix(theta, x, x) + np.exp(2 * theta[-1]) * np.eye(150)
+    prior = multivariate_normal(covariance.prior_location, np.diag(covariance.prior_scale**2)).logpdf(theta)
+    assert np.isclose(value, multivariate_normal(np.zeros(150), matrix).logpdf(y) + prior, rtol=1e-8)
+    differences = approx_fprime(theta, lambda t: log_evidence(covariance, t, x, y)[0], 1e-6)
+    np.testing.assert_allclose(gradient, differences, rtol=2e-4, atol=1e-3)
+
+
+def test_the_noise_is_held_above_that_of_rounding():
+    x, y = rows(60, 2)
+    assert np.exp(fit_smoother(x, y, least_noise=0.5).log_parameters[-1]) == pytest.approx(0.5)
