@@ -78,6 +78,8 @@ def by_ends(name: str, split: int) -> Table:
     column = x[:, order[split % x.shape[1]]]
     low, high = np.quantile(column, [1 / 6, 5 / 6])
     out = (column < low) | (column > high)
+    if not out.any():  # few levels: the outermost
+        out = (column == column.min()) | (column == column.max())
     return x[~out], y[~out], x[out], y[out]
 
 

@@ -25,7 +25,8 @@ class KernelMean:
 
     on standardised columns: a Matérn kernel with a length scale for every input, one more for every input alone, and
     lines. Hyper-parameters maximise the marginal likelihood of y times normal priors on their logarithms (above 2000
-    rows, of 1000 rows drawn by a fixed seed). Then they are fixed, and no posterior draw moves them.
+    rows, of 1000 at most: 250 drawn by a fixed seed, and the three nearest to each). Then they are fixed, and no
+    posterior draw moves them.
 
     The mixture of experts is one of what is left: m is added to the location of every expert and log √v to its log
     scale, where it has them, so that one Normal expert without slopes is the Gaussian process itself, and predictions

@@ -16,12 +16,14 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import InputError
 from .covariance import Covariance, Floats
 
 SUBSET_ABOVE, SUBSET = 2000, 1000
-"""Above so many rows hyper-parameters are those of so many, drawn by a fixed seed."""
+"""Above so many rows hyper-parameters are those of so many at most: see `few`."""
+_TOGETHER = 4
 MOST_ROWS = 20_000
 """The covariance of all rows is one matrix: 3.2 GB at this number."""
 _CHUNK = 1024
@@ -104,7 +106,7 @@ def fit_smoother(
     """Return the smoother of standardised rows (n, p) and a standardised target (n,).
 
     Hyper-parameters maximise the marginal likelihood times normal priors on their logarithms, by L-BFGS; above 2000
-    rows, those of 1000 rows drawn by a fixed seed. All rows are centres. The noise s is at least ``least_noise``.
+    rows, those of `few` of them. All rows are centres. The noise s is at least ``least_noise``.
 
     Raises
     ------
@@ -117,11 +119,22 @@ def fit_smoother(
             "rows, or leave mean= out and use bm.Spline or bm.HSGP in the experts"
         )
     covariance = Covariance(x.shape[1], additive, linear)
-    some = slice(None) if len(y) <= SUBSET_ABOVE else np.random.default_rng(0).choice(len(y), SUBSET, replace=False)
+    some = np.arange(len(y)) if len(y) <= SUBSET_ABOVE else few(x)
     # not from the optimum of fewer rows, which costs less: it has led to lower optima of all
     theta = _maximise(covariance, x[some], y[some], covariance.prior_location, iterations, least_noise)
     blank = Smoother(x, np.zeros(len(y)), theta, additive, linear)
     return weighted(blank, y)
+
+
+def few(x: Floats) -> npt.NDArray[np.intp]:
+    """Return positions of rows to learn hyper-parameters from: 250 by a fixed seed, and the three nearest to each.
+
+    Rows drawn one by one lie far apart where there are many, and say nothing of what varies between neighbours.
+    """
+    from scipy.spatial import KDTree
+
+    anchors = np.random.default_rng(0).choice(len(x), SUBSET // _TOGETHER, replace=False)
+    return np.unique(KDTree(x).query(x[anchors], _TOGETHER)[1])
 
 
 def weighted(smoother: Smoother, y: Floats) -> Smoother:

@@ -137,7 +137,7 @@ def test_an_engine_fits_the_chosen_models_again() -> None:
 
 @pytest.mark.parametrize("step", ["_kernel", "_curves"])
 def test_an_interrupt_returns_the_best_so_far(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(self: Search) -> None:
+    def interrupted(_: Search) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Search, step, interrupted)
@@ -147,7 +147,7 @@ def test_an_interrupt_returns_the_best_so_far(step: str, monkeypatch: pytest.Mon
 
 
 def test_an_interrupt_before_any_fit_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(self: Search) -> None:
+    def interrupted(_: Search) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Search, "_choose_power", interrupted)

@@ -42,6 +42,7 @@ def test_a_line_and_a_bounded_line_of_one_column_stay_apart(first: bool) -> None
     assert np.all(np.abs(found[steep] - ends[steep]) > 0.5)
 
 
+@pytest.mark.full
 def test_the_pymc_model_has_the_same_density() -> None:
     model = bm.MixtureOfExperts([bm.Expert(sigma=bm.Linear(bounded=True))] * 2, bm.SoftmaxGate(bm.Linear(bounded=True)))
     fit = bm.fit(model, X, Y, bm.EM(seed=1, starts=3), progress=False)
