@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import Any
 
 from . import datasets, priors, scores
+from .automatic import auto_fit
 from .choosing.criteria import BIC, ICL, LOO, Criterion, KFold
 from .choosing.select import select
 from .choosing.selection import Selection
@@ -131,6 +132,7 @@ __all__ = [
     "VariationalEM",
     "Weibull",
     "ZeroInflated",
+    "auto_fit",
     "average",
     "build",
     "compare",

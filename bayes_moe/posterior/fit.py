@@ -75,6 +75,11 @@ class Fit(Predictive):
         """The relabelled draws."""
         return Draws(self.bound, self.outcome.draws, self.labels.permutations, self.outcome.posterior)
 
+    @property
+    def report(self) -> str:
+        """What `bm.auto_fit` chose and why, in words; empty for other fits."""
+        return self.status.report
+
     # -- point fits --------------------------------------------------------------------------------------------
 
     @property
