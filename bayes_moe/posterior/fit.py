@@ -15,7 +15,6 @@ from ..data import Data
 from ..families import Support
 from ..inference.outcome import Outcome
 from ..mixture import MixtureOfExperts
-from ..newdata import read_rows
 from . import criteria, label_free, mixtures, modes, notebook, predictions, scores, tables
 from .draws import Draws, Labels
 from .mixtures import MixtureDraws
@@ -176,18 +175,7 @@ class Fit(Predictive):
 
     def mixture(self, X: Any, gate_X: Any = None, groups: Any = None) -> MixtureDraws:
         """Return the mixture of every draw at rows; what the other predictions are made of."""
-        data = self.data
-        table, codes = read_rows(
-            X,
-            data.own,
-            gate_X=gate_X,
-            gate_columns=data.gate_columns,
-            groups=groups,
-            known=data.groups,
-            formula=data.formula,
-            mean=data.mean,
-        )
-        return self.draws.mixture(table, codes)
+        return predictions.mixture_at(self.draws, X, gate_X, groups)
 
     @property
     def support(self) -> Support:

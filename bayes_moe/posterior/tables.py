@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -10,6 +13,7 @@ from ..binding.bind import Bound
 from ..errors import InputError
 from ..inference.outcome import Outcome
 from ..inference.settings import check_seed
+from .effects import Effect
 from .optima import optima_rows
 from .shrinkage import shrinkage_rows
 from .standard_errors import Errors
@@ -55,6 +59,28 @@ def _mode_table(posterior: xr.Dataset, errors: Errors | dict[str, np.ndarray] | 
     if isinstance(errors, str):
         table.attrs["no_standard_errors"] = errors
     return table
+
+
+def effects(found: Sequence[Effect]) -> pd.DataFrame:
+    """Return the table of `Predictive.effects`."""
+    table = pd.DataFrame(found, columns=Effect._fields).set_index("column")
+    table.insert(4, "change", table["mean_at_high"] - table["mean_at_low"])
+    return table.sort_values("change", key=abs, ascending=False, kind="stable")
+
+
+def members(weights: Mapping[str, float], fits: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the table of `FitAverage.summary`."""
+    rows = {
+        name: {
+            "weight": weights[name],
+            "experts": len(fit.model.experts),
+            "engine": type(fit.engine).__name__,
+            "converged": fit.status.converged,
+            "notices": ", ".join(notice.code for notice in fit.status.notices),
+        }
+        for name, fit in fits.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("fit").sort_values("weight", ascending=False)
 
 
 def shrinkage(bound: Bound, outcome: Outcome, engine: object) -> pd.DataFrame:
