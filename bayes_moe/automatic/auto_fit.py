@@ -78,8 +78,8 @@ def auto_fit(
     >>> import bayes_moe as bm
     >>> data = bm.datasets.two_lines(60, seed=1)
     >>> fit = bm.auto_fit(data.X, data.y, seed=1, progress=False)
-    >>> print(fit.report.splitlines()[1])
-    Target: y itself; y is not all above 0, so that it has no power.
+    >>> fit.report.splitlines()[1][:16]
+    'Target: y itself'
     >>> fit.interval([[0.5]], prob=0.95).shape
     (1, 2)
     """

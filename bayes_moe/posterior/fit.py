@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,7 @@ class Fit(Predictive):
     labels: Labels
     status: FitStatus
     idata: xr.DataTree
+    report = property(attrgetter("status.report"), doc="What `bm.auto_fit` chose and why; empty for other fits.")
 
     @property
     def model(self) -> MixtureOfExperts:
@@ -73,11 +75,6 @@ class Fit(Predictive):
     def draws(self) -> Draws:
         """The relabelled draws."""
         return Draws(self.bound, self.outcome.draws, self.labels.permutations, self.outcome.posterior)
-
-    @property
-    def report(self) -> str:
-        """What `bm.auto_fit` chose and why, in words; empty for other fits."""
-        return self.status.report
 
     # -- point fits --------------------------------------------------------------------------------------------
 
