@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import Any
 
 from . import datasets, priors, scores
+from .automatic import auto_fit
 from .choosing.criteria import BIC, ICL, LOO, Criterion, KFold
 from .choosing.select import select
 from .choosing.selection import Selection
@@ -50,6 +51,7 @@ from .inference.guides import FullRank, MeanField
 from .inference.laplace import Laplace
 from .inference.nuts import NUTS
 from .inference.training import Training
+from .inference.variational_em import VariationalEM
 from .mixture import MixtureOfExperts
 from .posterior.average import FitAverage, average
 from .posterior.compare import compare
@@ -127,8 +129,10 @@ __all__ = [
     "Training",
     "TreeGate",
     "Uniform",
+    "VariationalEM",
     "Weibull",
     "ZeroInflated",
+    "auto_fit",
     "average",
     "build",
     "compare",

@@ -10,7 +10,7 @@ import xarray as xr
 from .binding.bind import bind
 from .container.sealed import read_file
 from .errors import InputError, SaveFileError, SpecError
-from .posterior.average import FitAverage, read_fits
+from .posterior.average import FitAverage, read_fits, sharing_means
 from .posterior.fit import Fit
 from .posterior.saving import as_path, check_draws, read_saved, save
 from .posterior.saving_average import is_average, read_average
@@ -51,13 +51,13 @@ def load(path: str | os.PathLike[str]) -> Fit | FitAverage:
     tree = read_file(place)
     if not is_average(tree):
         return _restored(tree, place)
-    weights, origin, trees = read_average(tree, place)
-    fits = dict(zip(weights, (_restored(each, place) for each in trees), strict=True))
+    weights, origin, report, trees = read_average(tree, place)
+    fits = dict(zip(weights, sharing_means([_restored(each, place) for each in trees]), strict=True))
     try:
         read_fits(fits)
     except (InputError, SpecError) as error:
         raise SaveFileError(f"load: expected a file written by .save, got {str(place)!r}: {error}") from error
-    return FitAverage(fits, weights, origin)
+    return FitAverage(fits, weights, origin, report=report)
 
 
 def _restored(tree: xr.DataTree, place: Path) -> Fit:

@@ -74,6 +74,7 @@ LAYERS: dict[str, set[str]] = {
     "fitting": _FITTING,
     "scores": _FITTING,
     "choosing": _FITTING | {"fitting"},
+    "automatic": _FITTING | {"fitting"},
     "storage": _FITTING | {"fitting"},
     "estimators": _FITTING | {"fitting"},
     "plots": _FITTING | {"fitting", "scores", "choosing"},

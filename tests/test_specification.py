@@ -91,7 +91,14 @@ def test_every_field_is_written(tag: str) -> None:
 # For every field of a predictor, prior or engine, a value other than its default.
 CHANGED: dict[type, dict[str, Any]] = {
     bm.Constant: {"shared": True, "intercept": NARROW, "offset": "o"},
-    bm.Linear: {"columns": ("a",), "intercept": NARROW, "slopes": LEARNED, "shared": True, "offset": "o"},
+    bm.Linear: {
+        "columns": ("a",),
+        "intercept": NARROW,
+        "slopes": LEARNED,
+        "shared": True,
+        "offset": "o",
+        "bounded": True,
+    },
     bm.Polynomial: {"degree": 5, "columns": (0,), "intercept": NARROW, "slopes": WIDE, "shared": True, "offset": "o"},
     bm.Spline: {
         "df": 6,

@@ -193,7 +193,7 @@ class _Collector:
                 bad = [name for name, ok in zip(basis.names, np.isfinite(values).all(axis=0), strict=True) if not ok]
                 raise SpecError(f"predictor: expected finite columns, got overflow in {bad} → lower the degree")
             for j in range(values.shape[1]):
-                equal = self.seen.setdefault(values[:, j].tobytes(), [])
+                equal = self.seen.setdefault(basis.elsewhere + values[:, j].tobytes(), [])
                 position = next((at for at in equal if at not in positions), None)
                 if position is None:
                     position = self.width

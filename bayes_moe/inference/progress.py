@@ -83,9 +83,11 @@ class _Lines:
 
     def __call__(self, done: int, note: str) -> None:
         tenth = 10 * done // self.total
-        if tenth > self.shown and time.monotonic() - self.began > 2:
+        past = time.monotonic() - self.began
+        if tenth > self.shown and past > 2:
             self.shown = tenth
-            _write(f"{self.title}: {done}/{self.total} {note}")
+            left = past * (self.total - done) / done
+            _write(f"{self.title}: {done}/{self.total}, about {left:.0f} s left {note}")
 
 
 def _write(text: str) -> None:

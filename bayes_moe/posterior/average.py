@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -12,13 +12,15 @@ import numpy as np
 from ..data import Data
 from ..errors import InputError, SpecError
 from ..families import Family, Support
+from . import tables
 from .blend import Blend
 from .fit import Fit
+from .notebook import paragraphs
 from .predictive import Predictive
 from .saving_average import save_average
 from .scores import averaged_loo
 
-_OF_ONE_FIT = ("gate", "expert_means", "responsibilities", "summary", "prior_summary", "point", "bic", "icl", "model")
+_OF_ONE_FIT = ("gate", "expert_means", "responsibilities", "prior_summary", "point", "bic", "icl", "model")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -39,12 +41,15 @@ class FitAverage(Predictive):
         Where the weights come from, in words.
     scores
         ``fit.loo()`` by name, where weights come from that; empty otherwise.
+    report
+        What `bm.auto_fit` chose and why, in words; empty for other averages.
     """
 
     fits: Mapping[str, Fit]
     weights: Mapping[str, float]
     origin: str
     scores: Mapping[str, Any] = field(default_factory=dict)
+    report: str = ""
 
     @property
     def data(self) -> Data:
@@ -60,6 +65,19 @@ class FitAverage(Predictive):
     def counting(self) -> tuple[Fit, ...]:
         """The fits of positive weight."""
         return tuple(fit for name, fit in self.fits.items() if self.weights[name] > 0)
+
+    @property
+    def weighed(self) -> tuple[tuple[Fit, float], ...]:
+        """The fits that count, with their weights."""
+        return tuple((fit, self.weights[name]) for name, fit in self.fits.items() if self.weights[name] > 0)
+
+    def summary(self) -> Any:
+        """Return a row for every fit: weight, number of experts, engine, verdict and warnings (pandas frame).
+
+        Experts of different fits have nothing in common that a table could hold: ``effects()`` says what every column
+        does to the predictions of the average, ``fits[name].summary()`` what the experts of one fit are.
+        """
+        return tables.members(self.weights, self.fits)
 
     def mixture(self, X: Any, gate_X: Any = None, groups: Any = None) -> Blend:
         """Return the weighted mixtures of all fits at rows."""
@@ -98,7 +116,7 @@ class FitAverage(Predictive):
     def __repr__(self) -> str:
         width = max(map(len, self.fits))
         rows = [f"  {self.weights[name]:.3f}  {name:<{width}}  {_short(fit)}" for name, fit in self.fits.items()]
-        return "\n".join([f"Average of {len(self.fits)} fits, {self.origin}", *rows])
+        return "\n".join([f"Average of {len(self.fits)} fits, {self.origin}", *rows, *self.report.splitlines()])
 
     def _repr_html_(self) -> str:
         rows = "".join(
@@ -106,7 +124,8 @@ class FitAverage(Predictive):
             for name, fit in self.fits.items()
         )
         head = "<tr><th>weight</th><th>fit</th><th></th></tr>"
-        return f"<div><strong>{escape(repr(self).splitlines()[0])}</strong><table>{head}{rows}</table></div>"
+        title = f"<strong>{escape(repr(self).splitlines()[0])}</strong>"
+        return f"<div>{title}<table>{head}{rows}</table>{paragraphs(self.report)}</div>"
 
 
 def average(fits: Mapping[str, Fit] | Sequence[Fit], weights: Sequence[float] | None = None) -> FitAverage:
@@ -195,6 +214,18 @@ def _refuse_unlike(one: Fit, other: Fit, first: str, name: str) -> None:
             f"fits[{name!r}]: expected the columns of {first!r}, {list(one.data.table.names)}, got "
             f"{list(other.data.table.names)} → fit both to the same X; a model may use some of its columns"
         )
+
+
+def sharing_means(fits: Sequence[Fit]) -> list[Fit]:
+    """Return fits that hold one shared mean where theirs are equal: its covariance of all rows is large."""
+    found: list[Fit] = []
+    for fit in fits:
+        own = fit.data.mean
+        same = next((f.data.mean for f in found if own and f.data.mean and f.data.mean.same(own)), None)
+        if same is not None:
+            fit = replace(fit, bound=replace(fit.bound, data=replace(fit.data, mean=same)))
+        found.append(fit)
+    return found
 
 
 def refuse_other_kind(one: Fit, other: Fit, first: str, name: str) -> None:

@@ -131,6 +131,11 @@ def modes_in(idata: xr.DataTree, bound: Bound, outcome: Outcome) -> xr.Dataset:
         If there are no modes.
     """
     found = idata["modes"].to_dataset() if "modes" in idata.children else modes_of(bound, outcome)
+    if found is None and outcome.posterior is not None:
+        raise NotFittedError(
+            "modes: expected a fit that climbed to modes, got coefficients with posteriors from bm.VariationalEM() → "
+            "fit with bm.EM() or an engine for posteriors"
+        )
     if found is None:
         raise NotFittedError(
             "modes: expected a fit that climbed to modes, got a network whose training was stopped early → fit with "

@@ -63,12 +63,18 @@ def as_html(title: str, fit: Shown, parameters: Any, modes: Any = None) -> str:
             f"<div><strong>{escape(title)}</strong> ",
             f"<span style='{_BADGE}; background: {colour}'>{word}</span></div>",
             f"<p style='border-left: 0.25em solid {colour}; padding-left: 0.6em'>{escape(status.sentence)}</p>",
+            paragraphs(status.report),
             *_notices(status),
             *(_folded(name, _table(frame), opened=i == 0) for i, (name, frame) in enumerate(parts.items())),
             _folded("Settings", _pairs(_settings(fit.engine, fit.outcome.facts)), opened=False),
             "</div>",
         ]
     )
+
+
+def paragraphs(report: str) -> str:
+    """Return lines of text, one below the other."""
+    return "".join(f"<p style='margin: 0.3em 0'>{escape(line)}</p>" for line in report.splitlines())
 
 
 def _notices(status: FitStatus) -> Iterator[str]:

@@ -16,7 +16,7 @@ from ..records import parse_json, write_json
 from .saving import DOCUMENT, FORMAT, GROUP, Saveable, as_path, groups_of, refuse_later, text_of
 
 _FITS = "fits"
-_KEYS = {"names", "weights", "origin"}
+_KEYS = {"names", "weights", "origin", "report"}
 
 
 class SaveableAverage(Protocol):
@@ -34,11 +34,20 @@ class SaveableAverage(Protocol):
     def origin(self) -> str:
         """Where the weights come from."""
 
+    @property
+    def report(self) -> str:
+        """What was chosen and why."""
+
 
 def save_average(average: SaveableAverage, path: str | os.PathLike[str]) -> None:
     """Save an average of fits as one netCDF file; see `bayes_moe.posterior.saving.save`."""
     place = as_path(path, "save")
-    told = {"names": list(average.fits), "weights": list(average.weights.values()), "origin": average.origin}
+    told = {
+        "names": list(average.fits),
+        "weights": list(average.weights.values()),
+        "origin": average.origin,
+        "report": average.report,
+    }
     document = write_json({"format": FORMAT, "average": told})
     groups = {f"/{GROUP}": xr.Dataset({DOCUMENT: ((), np.bytes_(document.encode()))})}
     for position, fit in enumerate(average.fits.values()):
@@ -51,8 +60,8 @@ def is_average(tree: xr.DataTree) -> bool:
     return _FITS in tree.children
 
 
-def read_average(tree: xr.DataTree, path: Path) -> tuple[dict[str, float], str, list[xr.DataTree]]:
-    """Return the weights by name, where they come from, and the tree of every fit.
+def read_average(tree: xr.DataTree, path: Path) -> tuple[dict[str, float], str, str, list[xr.DataTree]]:
+    """Return the weights by name, where they come from, the report, and the tree of every fit.
 
     Raises
     ------
@@ -69,6 +78,8 @@ def read_average(tree: xr.DataTree, path: Path) -> tuple[dict[str, float], str, 
         told = text["average"]
         if not isinstance(told, dict) or told.keys() != _KEYS or not isinstance(told["origin"], str):
             raise SaveFileError(f"average: expected {sorted(_KEYS)}, got other entries")
+        if not isinstance(told["report"], str):
+            raise SaveFileError("average.report: expected a text, got something else")
         names, weights = _named(told["names"], told["weights"])
         found = tree[_FITS].children
         places = [str(position) for position in range(len(names))]
@@ -80,7 +91,7 @@ def read_average(tree: xr.DataTree, path: Path) -> tuple[dict[str, float], str, 
         xr.DataTree.from_dict({name: node.to_dataset(inherit=False) for name, node in each.subtree_with_keys})
         for each in (found[place] for place in places)
     ]
-    return dict(zip(names, weights, strict=True)), told["origin"], trees
+    return dict(zip(names, weights, strict=True)), told["origin"], told["report"], trees
 
 
 def _named(names: object, weights: object) -> tuple[list[str], list[float]]:

@@ -19,11 +19,14 @@ class FitStatus:
         The verdict as a sentence.
     notices
         Coded warnings: about the data first, then about the fit.
+    report
+        What `bm.auto_fit` chose and why, in words; empty for other fits.
     """
 
     converged: bool
     sentence: str
     notices: tuple[Notice, ...] = ()
+    report: str = ""
 
     @property
     def codes(self) -> tuple[str, ...]:

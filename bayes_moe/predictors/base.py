@@ -131,6 +131,11 @@ class Basis(ABC):
     def slope_units(self) -> np.ndarray:
         """Return what a slope in the user's units of x is multiplied by to become a slope on this basis."""
 
+    @property
+    def elsewhere(self) -> bytes:
+        """What tells columns apart that are equal at the training rows, but not elsewhere."""
+        return b""
+
     def pooled(self) -> np.ndarray:
         """Return which slopes all experts share while each has others of its own, a flag per computed column."""
         return np.zeros(len(self.names), dtype=bool)

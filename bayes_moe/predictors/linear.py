@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..priors import LearnedScale, Normal
-from .base import Basis, Columns, Predictor, Shared, check_predictor, check_shared
+from .base import Basis, Columns, Predictor, Shared, check_flag, check_predictor, check_shared
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,11 @@ class Linear(Predictor):
     slopes: Normal | LearnedScale | None = None
     shared: Shared = False
     offset: str | None = None
+    bounded: bool = False
 
     def __post_init__(self) -> None:
         check_predictor("Linear", self)
+        check_flag("Linear", "bounded", self.bounded)
         object.__setattr__(self, "shared", check_shared("Linear", self.shared))
 
     @property
@@ -63,7 +65,12 @@ class Linear(Predictor):
             np.array([columns.center[j] for j in chosen]),
             np.array([columns.scale[j] for j in chosen]),
             columns.tied(self.shared, chosen, "Linear"),
+            _range(table[np.ix_(weights > 0, chosen)]) if self.bounded else None,
         )
+
+
+def _range(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return values.min(axis=0), values.max(axis=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,13 +80,19 @@ class _LinearBasis(Basis):
     center: np.ndarray
     scale: np.ndarray
     tied: tuple[bool, ...]
+    range: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         return self.columns
 
     def blocks(self, table: Any) -> list[Any]:
-        return [table[:, self.positions]]
+        values = table[:, self.positions]
+        return [values if self.range is None else values.clip(*self.range)]
+
+    @property
+    def elsewhere(self) -> bytes:
+        return b"" if self.range is None else b"bounded"
 
     def to_user(self) -> np.ndarray:
         width = len(self.columns)

@@ -139,6 +139,10 @@ class _SumBasis(Basis):
             at = inner.stop
         return back
 
+    @property
+    def elsewhere(self) -> bytes:
+        return b"".join(part.elsewhere for part in self.parts)
+
     def slope_units(self) -> np.ndarray:
         return np.concatenate([part.slope_units() for part in self.parts])
 

@@ -9,6 +9,7 @@ scales, then of the amplitudes and length scales of single inputs, then of the l
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 _ROOT = np.sqrt(5.0)
+_BLOCK = 64
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,10 @@ class Covariance:
         joint, alone, line, _ = self._parts(theta)
         out: Floats = np.exp(2.0 * joint[0]) * _matern(_distance(x / np.exp(joint[1:]), z / np.exp(joint[1:])))
         for j in range(self.inputs if self.additive else 0):
-            apart = np.abs(x[:, j, None] - z[None, :, j]) / np.exp(alone[1, j])
-            out += np.exp(2.0 * alone[0, j]) * _matern(apart)
+            apart = x[:, j, None] / np.exp(alone[1, j]) - z[None, :, j] / np.exp(alone[1, j])
+            term = _matern(np.abs(apart, out=apart))
+            term *= np.exp(2.0 * alone[0, j])
+            out += term
         if self.linear:
             out += np.exp(2.0 * line[0]) * (1.0 + x @ z.T)
         return out
@@ -81,30 +85,46 @@ class Covariance:
             out += np.exp(2.0 * line[0]) * (1.0 + np.sum(x * x, axis=1))
         return out
 
+    def lower(self, theta: Floats, x: Floats) -> Floats:
+        """Return the covariances (n, n) among rows; what stands above the diagonal means nothing."""
+        out = np.empty((len(x), len(x)), order="F")
+        for rows in _blocks(len(x)):
+            out[rows, : rows.stop] = self.matrix(theta, x[rows], x[: rows.stop])
+        return out
+
     def pulled(self, theta: Floats, x: Floats, weights: Floats) -> Floats:
-        """Return ``Σ_ab W_ab ∂(K + s²I)_ab/∂θ`` for symmetric ``weights`` W (n, n), without a matrix per parameter."""
-        joint, alone, line, noise = self._parts(theta)
-        scaled = x / np.exp(joint[1:])
-        r = _distance(scaled, scaled)
-        decay = np.exp(-_ROOT * r)
+        """Return ``Σ_ab W_ab ∂(K + s²I)_ab/∂θ`` for symmetric W (n, n), of which only the lower triangle is read."""
+        out = np.zeros(self.size)
+        for rows in _blocks(len(x)):
+            both = 2.0 * np.tril(weights[rows, : rows.stop], k=rows.start)  # each pair off the diagonal twice
+            both[np.arange(len(both)), np.arange(rows.start, rows.stop)] *= 0.5
+            out[:-1] += self._pulled(theta, x[rows], x[: rows.stop], both)
+        out[-1] = 2.0 * np.exp(2.0 * theta[-1]) * np.trace(weights)
+        return out
+
+    def _pulled(self, theta: Floats, x: Floats, z: Floats, weights: Floats) -> Floats:
+        """Return the same for weights of pairs of rows (n, m), without the noise."""
+        joint, alone, line, _ = self._parts(theta)
+        u, v = x / np.exp(joint[1:]), z / np.exp(joint[1:])
+        r = _distance(u, v)
+        r *= _ROOT
         size = np.exp(2.0 * joint[0])
-        found = [2.0 * size * np.sum(weights * (1.0 + _ROOT * r + (5.0 / 3.0) * r * r) * decay)]
-        slope = weights * decay * (1.0 + _ROOT * r) * (size * 5.0 / 3.0)
-        # Σ_ab G_ab (u_a - u_b)² = 2 Σ_a u_a² (G1)_a - 2 u'Gu for symmetric G
-        squares = 2.0 * (slope.sum(axis=1) @ (scaled * scaled) - np.sum(scaled * (slope @ scaled), axis=0))
-        found += squares.tolist()
+        pull = weights * np.exp(-r)
+        found = [2.0 * size * np.sum(pull * (1.0 + r + r * r / 3.0))]
+        slope = pull * (1.0 + r) * (size * 5.0 / 3.0)
+        found += (slope.sum(axis=1) @ (u * u) + slope.sum(axis=0) @ (v * v) - 2.0 * np.sum(u * (slope @ v), 0)).tolist()
         sizes, scales = [], []
         for j in range(self.inputs if self.additive else 0):
-            r = np.abs(x[:, j, None] - x[None, :, j]) * (_ROOT / np.exp(alone[1, j]))
+            r = np.abs(x[:, j, None] - z[None, :, j]) * (_ROOT / np.exp(alone[1, j]))
             pull = weights * np.exp(-r)
-            square = r * r / 3.0
             pull *= np.exp(2.0 * alone[0, j])
-            scales.append(np.sum(pull * square * (1.0 + r)))
-            sizes.append(2.0 * np.sum(pull * (1.0 + r + square)))
+            total, curved = pull.sum() + np.vdot(pull, r), r * r / 3.0
+            square = np.vdot(pull, curved)
+            sizes.append(2.0 * (total + square))
+            scales.append(square + np.vdot(pull * r, curved))
         found += [*sizes, *scales]
         if self.linear:
-            found.append(2.0 * np.exp(2.0 * line[0]) * (weights.sum() + np.sum(x * (weights @ x))))
-        found.append(2.0 * np.exp(2.0 * noise) * np.trace(weights))
+            found.append(2.0 * np.exp(2.0 * line[0]) * (weights.sum() + np.sum(x * (weights @ z))))
         return np.array(found)
 
     def _parts(self, theta: Floats) -> tuple[Floats, Floats, Floats, float]:
@@ -112,6 +132,12 @@ class Covariance:
         end = at + 2 * p * self.additive
         alone = theta[at:end].reshape(2, -1) if self.additive else np.zeros((2, 0))
         return theta[:at], alone, theta[end:-1], float(theta[-1])
+
+
+def _blocks(count: int) -> Iterator[slice]:
+    """Return slices of rows, so few that what is made of a pair of rows stays near the processor."""
+    for at in range(0, count, _BLOCK):
+        yield slice(at, min(at + _BLOCK, count))
 
 
 def _distance(x: Floats, z: Floats) -> Floats:
@@ -125,6 +151,13 @@ def _distance(x: Floats, z: Floats) -> Floats:
 
 
 def _matern(r: Floats) -> Floats:
-    r = _ROOT * r
-    out: Floats = (1.0 + r + r * r / 3.0) * np.exp(-r)
+    """Return the kernel at distances (n, m), whose memory is used."""
+    r *= _ROOT
+    out = r * (1.0 / 3.0)
+    out += 1.0
+    out *= r
+    out += 1.0
+    np.negative(r, out=r)
+    np.exp(r, out=r)
+    out *= r
     return out

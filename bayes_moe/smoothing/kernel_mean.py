@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 
@@ -24,7 +25,8 @@ class KernelMean:
 
     on standardised columns: a Matérn kernel with a length scale for every input, one more for every input alone, and
     lines. Hyper-parameters maximise the marginal likelihood of y times normal priors on their logarithms (above 2000
-    rows, of 1000 rows drawn by a fixed seed). Then they are fixed, and no posterior draw moves them.
+    rows, of 1000 at most: 250 drawn by a fixed seed, and the three nearest to each). Then they are fixed, and no
+    posterior draw moves them.
 
     The mixture of experts is one of what is left: m is added to the location of every expert and log √v to its log
     scale, where it has them, so that one Normal expert without slopes is the Gaussian process itself, and predictions
@@ -42,11 +44,14 @@ class KernelMean:
         Whether every input has a kernel of its own beside the joint one.
     linear
         Whether there are lines.
+    rounding
+        Step to which y was rounded, in the units of y, or of its power with ``target=``: the noise s is held at no less
+        than the standard deviation of the rounding, step/√12, so that no density stands in spikes on a grid. 0: none.
 
     Raises
     ------
     SpecError
-        If an argument is neither True nor False.
+        If an argument is of another kind or out of range.
 
     Examples
     --------
@@ -64,8 +69,12 @@ class KernelMean:
 
     additive: bool = True
     linear: bool = True
+    rounding: float = 0.0
 
     def __post_init__(self) -> None:
+        step = self.rounding
+        if isinstance(step, bool) or not isinstance(step, int | float) or not (isfinite(step) and step >= 0):
+            raise SpecError(f"KernelMean.rounding: expected a finite number of at least 0, got {step!r} → e.g. 0.1")
         for name in ("additive", "linear"):
             if not isinstance(getattr(self, name), bool):
                 raise SpecError(
@@ -97,12 +106,25 @@ class SharedMean:
     y_scale: float
 
     def extended(self, table: Floats) -> Floats:
-        """Return rows to predict at, (n, columns of X), with the columns ``mean`` and ``log_sd``."""
-        return np.hstack([table, self._columns(self.smoother.moments(self._standardised(table)))])
+        """Return rows to predict at, (n, columns of X), with the columns ``mean`` and ``log_sd``.
+
+        Those of the rows asked for last are kept: several fits of one average, and several scores, ask for the same.
+        """
+        known, columns = self.__dict__.get("_latest", (None, None))
+        if known is None or not np.array_equal(known, table):
+            columns = self._columns(self.smoother.moments(self._standardised(table)))
+            self.__dict__["_latest"] = (table.copy(), columns)
+        return np.hstack([table, columns])
 
     def extended_training(self, table: Floats, y: Floats) -> Floats:
         """Return the training rows with the columns of leave-one-out moments."""
         return np.hstack([table, self._columns(self.smoother.leave_one_out((y - self.y_center) / self.y_scale))])
+
+    def same(self, other: SharedMean) -> bool:
+        """Return whether another one is of the same rows, target and hyper-parameters."""
+        mine, theirs = self.smoother, other.smoother
+        arrays = ("centres", "weights", "log_parameters")
+        return all(np.array_equal(getattr(mine, name), getattr(theirs, name)) for name in arrays)
 
     def _standardised(self, table: Floats) -> Floats:
         return np.asarray((table[:, list(self.inputs)] - np.array(self.center)) / np.array(self.scale))
@@ -128,4 +150,6 @@ def fit_mean(
     """
     blank = SharedMean(Smoother(table[:0], y[:0], y[:0]), inputs, *scaling)
     x, z = blank._standardised(table), (y - blank.y_center) / blank.y_scale
-    return SharedMean(fit_smoother(x, z, additive=mean.additive, linear=mean.linear), inputs, *scaling)
+    least = mean.rounding / np.sqrt(12.0) / blank.y_scale
+    smoother = fit_smoother(x, z, additive=mean.additive, linear=mean.linear, least_noise=least)
+    return SharedMean(smoother, inputs, *scaling)

@@ -16,12 +16,14 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import InputError
 from .covariance import Covariance, Floats
 
 SUBSET_ABOVE, SUBSET = 2000, 1000
-"""Above so many rows hyper-parameters are those of so many, drawn by a fixed seed."""
+"""Above so many rows hyper-parameters are those of so many at most: see `few`."""
+_TOGETHER = 4
 MOST_ROWS = 20_000
 """The covariance of all rows is one matrix: 3.2 GB at this number."""
 _CHUNK = 1024
@@ -93,12 +95,18 @@ class Smoother:
 
 
 def fit_smoother(
-    x: Floats, y: Floats, *, additive: bool = True, linear: bool = True, iterations: int = 200
+    x: Floats,
+    y: Floats,
+    *,
+    additive: bool = True,
+    linear: bool = True,
+    iterations: int = 200,
+    least_noise: float = 0.0,
 ) -> Smoother:
     """Return the smoother of standardised rows (n, p) and a standardised target (n,).
 
     Hyper-parameters maximise the marginal likelihood times normal priors on their logarithms, by L-BFGS; above 2000
-    rows, those of 1000 rows drawn by a fixed seed. All rows are centres.
+    rows, those of `few` of them. All rows are centres. The noise s is at least ``least_noise``.
 
     Raises
     ------
@@ -111,10 +119,22 @@ def fit_smoother(
             "rows, or leave mean= out and use bm.Spline or bm.HSGP in the experts"
         )
     covariance = Covariance(x.shape[1], additive, linear)
-    some = slice(None) if len(y) <= SUBSET_ABOVE else np.random.default_rng(0).choice(len(y), SUBSET, replace=False)
-    theta = _maximise(covariance, x[some], y[some], iterations)
+    some = np.arange(len(y)) if len(y) <= SUBSET_ABOVE else few(x)
+    # not from the optimum of fewer rows, which costs less: it has led to lower optima of all
+    theta = _maximise(covariance, x[some], y[some], covariance.prior_location, iterations, least_noise)
     blank = Smoother(x, np.zeros(len(y)), theta, additive, linear)
     return weighted(blank, y)
+
+
+def few(x: Floats) -> npt.NDArray[np.intp]:
+    """Return positions of rows to learn hyper-parameters from: 250 by a fixed seed, and the three nearest to each.
+
+    Rows drawn one by one lie far apart where there are many, and say nothing of what varies between neighbours.
+    """
+    from scipy.spatial import KDTree
+
+    anchors = np.random.default_rng(0).choice(len(x), SUBSET // _TOGETHER, replace=False)
+    return np.unique(KDTree(x).query(x[anchors], _TOGETHER)[1])
 
 
 def weighted(smoother: Smoother, y: Floats) -> Smoother:
@@ -135,15 +155,17 @@ def log_evidence(covariance: Covariance, theta: Floats, x: Floats, y: Floats) ->
     factor = _cholesky(_noisy(covariance, theta, x))
     weights = cho_solve((factor, True), y, check_finite=False)
     value = -0.5 * y @ weights - np.log(np.diag(factor)).sum() - 0.5 * len(y) * np.log(2.0 * np.pi)
-    inverse = dpotri(factor, lower=1)[0]
-    inverse = np.tril(inverse) + np.tril(inverse, -1).T
-    gradient = 0.5 * covariance.pulled(theta, x, np.outer(weights, weights) - inverse)
+    pull = dpotri(factor, lower=1)[0]
+    np.subtract(np.outer(weights, weights), pull, out=pull)
+    gradient = 0.5 * covariance.pulled(theta, x, pull)
     z = (theta - covariance.prior_location) / covariance.prior_scale
     prior = -0.5 * z @ z - np.log(covariance.prior_scale).sum() - 0.5 * len(z) * np.log(2.0 * np.pi)
     return float(value + prior), gradient - z / covariance.prior_scale
 
 
-def _maximise(covariance: Covariance, x: Floats, y: Floats, iterations: int) -> Floats:
+def _maximise(
+    covariance: Covariance, x: Floats, y: Floats, start: Floats, iterations: int, least_noise: float
+) -> Floats:
     from scipy.optimize import minimize
 
     def negative(theta: Floats) -> tuple[float, Floats]:
@@ -153,14 +175,18 @@ def _maximise(covariance: Covariance, x: Floats, y: Floats, iterations: int) -> 
     location = covariance.prior_location
     # six deviations; a noise of 4e-4, the least so allowed, keeps the Cholesky factor of equal rows above rounding
     bounds = [(one - 6.0, one + 6.0) for one in location]
+    low, high = bounds[-1]
+    floor = np.log(max(least_noise, np.finfo(float).tiny))
+    bounds[-1] = (min(max(low, floor), high), high)
+    start = np.clip(start, *np.array(bounds).T)
     found = minimize(
-        negative, location, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": iterations, "ftol": 1e-7}
+        negative, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": iterations, "ftol": 1e-7}
     )
     return np.asarray(found.x, dtype=np.float64)
 
 
 def _noisy(covariance: Covariance, theta: Floats, x: Floats) -> Floats:
-    out = covariance.matrix(theta, x, x)
+    out = covariance.lower(theta, x)
     diagonal = np.einsum("ii->i", out)
     diagonal += np.exp(2.0 * theta[-1])
     return out

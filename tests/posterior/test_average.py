@@ -174,7 +174,12 @@ def test_many_fits_keep_their_order(members: dict[str, bm.Fit], tmp_path: Path) 
     ],
 )
 def test_an_edited_file_is_refused(change: Any, message: str) -> None:
-    told = {"names": ["one", "two", "three"], "weights": [0.2, 0.5, 0.3], "origin": "weighted as given"}
+    told: dict[str, Any] = {
+        "names": ["one", "two", "three"],
+        "weights": [0.2, 0.5, 0.3],
+        "origin": "as given",
+        "report": "",
+    }
     change(told)
     document = np.bytes_(json.dumps({"format": 1, "average": told}).encode())
     fits = {f"/fits/{i}": xr.Dataset() for i in range(3)}

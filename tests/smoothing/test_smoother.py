@@ -11,7 +11,7 @@ from scipy.stats import multivariate_normal
 
 from bayes_moe.errors import InputError
 from bayes_moe.smoothing import Covariance, Smoother, fit_smoother, log_evidence
-from bayes_moe.smoothing.smoother import weighted
+from bayes_moe.smoothing.smoother import few, weighted
 
 
 def rows(n: int, p: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -119,3 +119,31 @@ def test_without_columns_there_is_a_level_alone():
 def test_too_many_rows_are_refused_before_any_work():
     with pytest.raises(InputError, match="at most 20000 rows"):
         fit_smoother(np.zeros((20_001, 1)), np.zeros(20_001))
+
+
+def test_rows_in_several_blocks_have_the_same_evidence_and_gradient():
+    covariance = Covariance(2)
+    x, y = rows(150, 2)
+    theta = some_theta(covariance, 5)
+    value, gradient = log_evidence(covariance, theta, x, y)
+    matrix = covariance.matrix(theta, x, x) + np.exp(2 * theta[-1]) * np.eye(150)
+    prior = multivariate_normal(covariance.prior_location, np.diag(covariance.prior_scale**2)).logpdf(theta)
+    assert np.isclose(value, multivariate_normal(np.zeros(150), matrix).logpdf(y) + prior, rtol=1e-8)
+    differences = approx_fprime(theta, lambda t: log_evidence(covariance, t, x, y)[0], 1e-6)
+    np.testing.assert_allclose(gradient, differences, rtol=2e-4, atol=1e-3)
+
+
+def test_the_noise_is_held_above_that_of_rounding():
+    x, y = rows(60, 2)
+    assert np.exp(fit_smoother(x, y, least_noise=0.5).log_parameters[-1]) == pytest.approx(0.5)
+
+
+def test_few_of_many_rows_have_their_neighbours():
+    x = rows(3000, 2)[0]
+    chosen = few(x)
+    apart = np.sqrt(((x[chosen][:, None] - x[chosen][None]) ** 2).sum(axis=2))
+    np.fill_diagonal(apart, np.inf)
+    nearest = np.median(apart.min(axis=1))
+    assert 250 < len(chosen) <= 1000
+    assert nearest < 0.5 * np.median(np.partition(apart, 5, axis=1)[:, 5])
+    assert np.array_equal(chosen, few(x))
