@@ -18,6 +18,8 @@ from .widths import Widths, widths
 
 BAND = 0.99
 SIMULATED = 2000
+FEWEST = 20
+"""Fits of a fixed truth of which something can be said."""
 
 
 SBC = (
@@ -75,7 +77,7 @@ def recoveries() -> list[str]:
     for engine in recovery.ENGINES:
         for name in (f"{design} {rows}" for design in recovery.DESIGNS for rows in recovery.ROWS):
             found = read(RECOVERY + engine, name)
-            if found:
+            if len(found) >= FEWEST:
                 out.append(recovery.line(engine, name, recovery.judge(found)))
     return out
 

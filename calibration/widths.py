@@ -15,6 +15,8 @@ KINDS = ("predictions", "sizes and parameters")
 _UNRELIABLE = {"laplace_unreliable", "vi_unreliable"}
 _NARROW = 0.05
 _SHIFT = 0.15
+_CHANCE = 3.3
+"""How many standard errors a finding must be from chance to be worth words."""
 
 
 class Widths(NamedTuple):
@@ -33,6 +35,8 @@ class Widths(NamedTuple):
         says that standard deviations are four fifths of what they should be.
     shift
         Mean z-score that is furthest from 0, and of which quantity.
+    errors
+        Standard errors of the share that 90 % intervals hold, and of that mean z-score.
     """
 
     held: tuple[float, float]
@@ -40,28 +44,29 @@ class Widths(NamedTuple):
     worst: tuple[float, str]
     share: float
     shift: tuple[float, str]
+    errors: tuple[float, float]
 
     @property
     def words(self) -> str:
-        """The same in words."""
+        """The same in words, but for what may be chance."""
         off = self.share - 1.0
         text = "as wide as they should be"
-        if abs(off) > _NARROW:
+        if abs(off) > _NARROW and abs(self.held[1] - 0.9) > _CHANCE * self.errors[0]:
             text = f"{abs(off):.0%} too {'narrow' if off < 0 else 'wide'}"
-        if abs(self.shift[0]) > _SHIFT:
+        if abs(self.shift[0]) > max(_SHIFT, _CHANCE * self.errors[1]):
             text += f"; {self.shift[1]} is too {'low' if self.shift[0] < 0 else 'high'} by {abs(self.shift[0]):.1f} sd"
         return text
 
 
-def held(ranks: np.ndarray, prob: float) -> float:
-    """Return the share of truths in the central interval of ``prob`` of `DRAWS` draws, from their ranks.
+def held(ranks: np.ndarray, prob: float) -> np.ndarray:
+    """Return which truths lie in the central interval of ``prob`` of `DRAWS` draws, from their ranks.
 
-    A rank stands for the part of (0, 1) between its own and the next; an interval's end may cut it.
+    A rank stands for the part of (0, 1) between it and the next; one that an interval's end cuts counts in part.
     """
     ends = np.arange(DRAWS + 2) / (DRAWS + 1)
     low, high = (1 - prob) / 2, (1 + prob) / 2
     inside = np.clip(np.minimum(ends[1:], high) - np.maximum(ends[:-1], low), 0.0, None) * (DRAWS + 1)
-    return float(inside[ranks].mean())
+    return np.asarray(inside[ranks])
 
 
 def widths(replications: Sequence[dict[str, Any]]) -> dict[str, Widths]:
@@ -78,19 +83,18 @@ def _of_predictions(name: str) -> bool:
 
 
 def _widths(judged: Sequence[dict[str, Any]], names: Sequence[str]) -> Widths:
-    ranks = {name: np.array([one["rank"][name] for one in judged]) for name in names}
-    nine = {name: held(values, 0.9) for name, values in ranks.items()}
-    share = norm.ppf(0.5 + 0.5 * np.mean(list(nine.values()))) / norm.ppf(0.95)
-    worst = min(names, key=lambda name: nine[name])
-    z = {name: float(np.mean(np.clip([one["z"][name] for one in judged], -FAR, FAR))) for name in names}
-    shift = max(names, key=lambda name: abs(z[name]))
-    half = float(np.mean([held(values, 0.5) for values in ranks.values()]))
+    ranks = np.array([[one["rank"][name] for name in names] for one in judged])
+    z = np.clip([[one["z"][name] for name in names] for one in judged], -FAR, FAR)
+    nine, count = held(ranks, 0.9), np.sqrt(len(judged))
+    # one that holds all and one that holds nothing, so that few fits that agree are no certainty
+    by_fit, worst = np.append(nine.mean(axis=1), [0.0, 1.0]), int(nine.mean(axis=0).argmin())
+    shift = int(np.abs(z.mean(axis=0)).argmax())
     good = np.array([not _UNRELIABLE & set(one["flags"]) for one in judged])
-    sound = (
-        float(np.mean([held(values[good], 0.9) for values in ranks.values()]))
-        if good.any() and not good.all()
-        else np.nan
-    )
     return Widths(
-        (half, float(np.mean(list(nine.values())))), sound, (nine[worst], worst), float(share), (z[shift], shift)
+        held=(float(held(ranks, 0.5).mean()), float(nine.mean())),
+        sound=float(nine[good].mean()) if good.any() and not good.all() else np.nan,
+        worst=(float(nine.mean(axis=0)[worst]), names[worst]),
+        share=float(norm.ppf(0.5 + 0.5 * nine.mean()) / norm.ppf(0.95)),
+        shift=(float(z.mean(axis=0)[shift]), names[shift]),
+        errors=(float(by_fit.std() / np.sqrt(len(by_fit))), float(z[:, shift].std() / count)),
     )
