@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..binding.bind import bind
 from ..errors import InterruptedFit, SpecError
 from ..fitting import fit_bound
 from ..inference.advi import ADVI
@@ -16,10 +17,11 @@ from ..inference.nuts import NUTS
 from ..inference.outcome import Status
 from ..inference.progress import Report
 from ..inference.settings import Seed, check_seed, settle_seed
+from ..mixture import MixtureOfExperts
 from ..posterior.average import FitAverage
 from ..posterior.fit import Fit
 from ..specification import Engine
-from .search import Family, Search
+from .search import Family, Member, Search
 
 _ENGINES = (EM, Laplace, ADVI, NUTS)
 
@@ -91,7 +93,7 @@ def auto_fit(
     number = settle_seed(seed)
     report = Report(visible=progress)
     search = Search(X, y, number)
-    final: list[Fit] = []
+    final: list[tuple[str, Fit, float]] = []
     try:
         _choose(search, report)
         best = search.best()
@@ -128,23 +130,29 @@ def _choose(search: Search, report: Report) -> None:
             advance(round(10 * past), "")
 
 
-def _sampled(best: Family, engine: Engine, seed: int, report: Report, final: list[Fit]) -> list[Fit]:
-    """Add fits of the chosen models by another engine, each from its optimum, to ``final``."""
+def _sampled(
+    best: Family, engine: Engine, seed: int, report: Report, final: list[tuple[str, Fit, float]]
+) -> list[tuple[str, Fit, float]]:
+    """Add fits of the chosen models by another engine, each from its optimum, with their weights to ``final``."""
     settled = engine if engine.seed is not None else replace(engine, seed=seed)
-    for member, _ in best.weights():
-        start = None if isinstance(settled, EM) else member.fit.outcome.mode
-        fit = fit_bound(member.fit.bound, settled, start, report)
+    models: dict[MixtureOfExperts, list[tuple[Member, float]]] = {}
+    for member, weight in best.weights():
+        models.setdefault(member.recipe.sampled or member.recipe.model, []).append((member, weight))
+    for model, members in models.items():
+        (member, _), bound = members[0], members[0][0].fit.bound
+        same = member.recipe.sampled is None
+        start = member.fit.outcome.mode if same and not isinstance(settled, EM) else None
+        fit = fit_bound(bound if same else bind(model, bound.data), settled, start, report)
         if fit.outcome.status is Status.INTERRUPTED:
             raise KeyboardInterrupt
-        final.append(fit)
+        final.append((member.recipe.name.partition(",")[0], fit, sum(weight for _, weight in members)))
     return final
 
 
-def _assembled(search: Search, best: Family, final: list[Fit]) -> Fit | FitAverage:
-    pairs = best.weights()
-    fits = final or [member.fit for member, _ in pairs]
-    names = [member.recipe.name for member, _ in pairs][: len(fits)]
-    each = np.array([weight for _, weight in pairs][: len(fits)])
+def _assembled(search: Search, best: Family, final: list[tuple[str, Fit, float]]) -> Fit | FitAverage:
+    found = final or [(member.recipe.name, member.fit, weight) for member, weight in best.weights()]
+    names, fits = [name for name, _, _ in found], [fit for _, fit, _ in found]
+    each = np.array([weight for _, _, weight in found])
     weights = dict(zip(names, (each / each.sum()).tolist(), strict=True))
     sentences = search.story.sentences(best.name, weights, search.rows, type(fits[0].engine).__name__)
     pairs_of_fits = zip(names, fits, strict=True)

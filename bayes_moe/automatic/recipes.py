@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..experts import Expert
 from ..families import Family, Normal, StudentT
 from ..gates import SoftmaxGate
+from ..inference.em import EM
+from ..inference.variational_em import VariationalEM
 from ..mixture import MixtureOfExperts
 from ..predictors import Constant, Linear, Predictor, Products, Spline, Sum
 from ..priors import Normal as NormalPrior
@@ -20,6 +22,7 @@ _GATE, _SIGMA = 2.0**-0.5, 0.15  # prior deviations of slopes, of standardised c
 _KNOTS = 5
 _LEVELS = 4  # distinct values that a column needs for a curve
 _MOST_CURVED = 30  # columns
+_STARTS, _CURVED_FITS = 6, 3
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,20 @@ class Recipe:
         The specification.
     rows_each
         Rows that a parameter needs, or the model is not tried.
+    engine
+        By what it is fitted.
+    turn
+        Which of several fits of one model it is.
+    sampled
+        The model for other engines, where that of ``engine`` leaves to it what they need; None: the same.
     """
 
     name: str
     model: MixtureOfExperts
     rows_each: float = 4.0
+    engine: EM | VariationalEM = field(default_factory=lambda: EM(starts=_STARTS))
+    turn: int = 0
+    sampled: MixtureOfExperts | None = None
 
 
 def alone(power: Power | None) -> Recipe:
@@ -55,8 +67,11 @@ def lines(experts: int, power: Power | None) -> Recipe:
     return Recipe(name, MixtureOfExperts([expert] * experts, gate, target=power))
 
 
-def curves(names: tuple[str, ...], table: np.ndarray, experts: int, power: Power | None) -> Recipe | None:
-    """Return rich experts: lines, curves and products of columns, with fixed priors; None for too many columns.
+def curves(names: tuple[str, ...], table: np.ndarray, experts: int, power: Power | None) -> tuple[Recipe, ...]:
+    """Return rich experts: lines, curves and products of columns; none for too many columns.
+
+    The priors of their slopes are learned by `VariationalEM`, one for every group of columns and every expert. These
+    are fits from several starts: to average them gains more than to search longer.
 
     Parameters
     ----------
@@ -66,23 +81,33 @@ def curves(names: tuple[str, ...], table: np.ndarray, experts: int, power: Power
         Number of experts, and the power of y they are of.
     """
     if not 0 < len(names) <= _MOST_CURVED:
-        return None
+        return ()
+    bounded = Linear(names, slopes=NormalPrior(0.0, _SIGMA, standardised=True), bounded=True)
+    gate = SoftmaxGate(Linear(names, bounded=True) if experts > 1 else Constant())
+    learned, given = (
+        MixtureOfExperts([Expert(Normal(), mu=mean, sigma=bounded)] * experts, gate, target=power)
+        for mean in (_curve(names, table, None, None), _curve(names, table, 0.5, 0.15))
+    )
+    engine = VariationalEM(starts=1)
+    return tuple(
+        Recipe(f"{experts} curved experts, start {turn + 1}", learned, 0.5, engine, turn, given)
+        for turn in range(_CURVED_FITS)
+    )
+
+
+def _curve(names: tuple[str, ...], table: np.ndarray, line: float | None, rest: float | None) -> Predictor:
+    """Return lines, curves and products, with prior deviations of their slopes; None: learned."""
+    lines, others = (None if scale is None else NormalPrior(0.0, scale, standardised=True) for scale in (line, rest))
     sizes: dict[int, list[str]] = {}
     for name, column in zip(names, table.T, strict=True):
         count = len(np.unique(column))
         if count >= _LEVELS:
             sizes.setdefault(min(_KNOTS, count - 1), []).append(name)
-    small = NormalPrior(0.0, 0.15, standardised=True)
-    parts: list[Predictor] = [Linear(names, slopes=NormalPrior(0.0, 0.5, standardised=True))]
-    parts += [Spline(size, columns=tuple(some), slopes=small) for size, some in sizes.items()]
+    parts: list[Predictor] = [Linear(names, slopes=lines)]
+    parts += [Spline(size, columns=tuple(some), slopes=others) for size, some in sizes.items()]
     if len(names) > 1:
-        parts.append(Products(names, slopes=small))
-    mean = Sum(tuple(parts)) if len(parts) > 1 else parts[0]
-    bounded = Linear(names, slopes=NormalPrior(0.0, _SIGMA, standardised=True), bounded=True)
-    expert = Expert(Normal(), mu=mean, sigma=bounded)
-    gate = SoftmaxGate(Linear(names, bounded=True) if experts > 1 else Constant())
-    model = MixtureOfExperts([expert] * experts, gate, target=power)
-    return Recipe(f"{experts} curved experts", model, rows_each=2.0)  # whose priors keep most coefficients small
+        parts.append(Products(names, slopes=others))
+    return Sum(tuple(parts)) if len(parts) > 1 else parts[0]
 
 
 def smooth(mean: KernelMean, power: Power | None) -> Recipe:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from ..binding.bind import Bound, bind
 from ..data import Missing
 from ..errors import NumericalError
 from ..fitting import bound_to, rows_of
+from ..inference.em import EM
+from ..inference.variational_em import VariationalEM
 from ..mixture import MixtureOfExperts
 from ..posterior.fit import Fit
 from ..posterior.stacking import stacking_weights
@@ -24,7 +26,7 @@ from .recipes import Recipe
 from .report import Story
 from .validation import decided, fit_once, folds, lead, log_density_left_out, rounding_of, spiky
 
-_STARTS = 6
+_CURVED = 4  # curved experts
 _RICH_ROWS = 2000  # up to which rich experts are tried beside a kernel mean
 _LEAST_ROWS = 30  # from which on they are
 _HOPELESS = 2.0  # standard errors behind the best at which a candidate is given up: after one fold, and at the end
@@ -116,7 +118,7 @@ class Search:
         if self._line_counts:
             steps.append((self._lines, sum(_mixture_seconds(n, p, experts) for experts in self._line_counts)))
         if self.used and self.rows >= _LEAST_ROWS and (self.rows <= _RICH_ROWS or not self.kernel):
-            steps.append((self._curves, _mixture_seconds(n, 5 * p + p * p // 2, 3)))
+            steps.append((self._curves, _curved_seconds(n, p)))
         return steps
 
     def _choose_power(self) -> None:
@@ -166,9 +168,9 @@ class Search:
     def _curves(self) -> None:
         table = self.base.data.table
         names = tuple(table.names[j] for j in self.used)
-        recipe = recipes.curves(names, np.asarray(table.values)[:, self.used], 3, self.power)
-        if recipe is not None:
-            self._family("curved experts", [recipe], self._bound(recipe.model))
+        each = recipes.curves(names, np.asarray(table.values)[:, self.used], _CURVED, self.power)
+        if each:
+            self._family("curved experts", each, self._bound(each[0].model))
 
     def _bound(self, model: MixtureOfExperts) -> Bound:
         rows = rows_of(model, self.X, self.y, None, None, None, None, Missing.REFUSE)
@@ -199,21 +201,22 @@ class Search:
         if len(bound.model.experts) > 1 and bound.parameters.size > self.rows / recipe.rows_each:
             self.story.dropped[recipe.name] = f"{bound.parameters.size} parameters are too many for {self.rows} rows"
             return None
-        scores = self._scores(recipe.name, bound)
+        engine = replace(recipe.engine, seed=self.seed + recipe.turn)
+        scores = self._scores(recipe.name, bound, engine)
         if scores is None:
             return None
-        fit = fit_once(bound, self.seed, _STARTS)
+        fit = fit_once(bound, engine)
         if spiky(fit, self.rounding):
             self.story.dropped[recipe.name] = "its experts would stand in spikes on the few values of y"
             return None
         return Member(recipe, fit, scores)
 
-    def _scores(self, name: str, bound: Bound) -> np.ndarray | None:
+    def _scores(self, name: str, bound: Bound, engine: EM | VariationalEM) -> np.ndarray | None:
         """Return log densities of rows left out, fold by fold; None where the first fold is hopeless."""
         best = self._best_so_far()
         out: list[np.ndarray] = []
         for block in self.blocks:
-            out.append(log_density_left_out(bound, block, self.seed))
+            out.append(log_density_left_out(bound, engine, block))
             if not np.all(np.isfinite(out[-1])):
                 self.story.dropped[name] = "it gives rows left out no density"
                 return None
@@ -278,6 +281,11 @@ def _search_seconds(rows: int, columns: int) -> float:
 def _mixture_seconds(rows: int, columns: int, experts: int) -> float:
     """Return about how long it takes to fit and to score a mixture."""
     return 0.3 + 2.5e-5 * rows * experts**2 * (columns + 1)
+
+
+def _curved_seconds(rows: int, columns: int) -> float:
+    """Return about how long it takes to fit and to score the curved experts."""
+    return 0.5 + 1e-4 * rows * (5 * columns + columns**2 // 2)
 
 
 def _mean(values: np.ndarray) -> float:

@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 
 from ..binding.bind import Bound
-from ..fitting import fit_bound
+from ..fitting import fit_bound, outcome_of
 from ..inference.em import EM
 from ..inference.outcome import Status
 from ..inference.progress import Report
 from ..inference.settings import generator
+from ..inference.variational_em import VariationalEM
 from ..posterior.draws import Draws
 from ..posterior.fit import Fit
 from ..posterior.mixtures import pointwise_log_density
@@ -35,8 +36,8 @@ def folds(rows: int, seed: int) -> list[np.ndarray]:
     return [order[k::parts] for k in range(parts if rows <= _MANY_ROWS else _FOLDS_USED)]
 
 
-def log_density_left_out(bound: Bound, block: np.ndarray, seed: int) -> np.ndarray:
-    """Return the log density of rows ``block`` (positions) under a fit by EM to all others, from starts of its own.
+def log_density_left_out(bound: Bound, engine: EM | VariationalEM, block: np.ndarray) -> np.ndarray:
+    """Return the log density of rows ``block`` (positions) under a fit to all others, from starts of its own.
 
     A search that began at the optimum of all rows would remember those left out. Standardisation and, with a shared
     mean, its hyper-parameters are those of all rows.
@@ -49,23 +50,24 @@ def log_density_left_out(bound: Bound, block: np.ndarray, seed: int) -> np.ndarr
     weights = bound.data.weights.copy()
     weights[block] = 0.0
     part = replace(bound, data=replace(bound.data, weights=weights))
-    outcome = EM(starts=_STARTS, seed=seed).run(part.density, report=Report(visible=False))
+    fewer = replace(engine, starts=min(engine.starts or _STARTS, _STARTS))
+    outcome = outcome_of(part, fewer, None, Report(visible=False))
     if outcome.status is Status.INTERRUPTED:
         raise KeyboardInterrupt
-    draws = Draws(bound, outcome.draws, np.arange(bound.parameters.experts)[None, :])
+    draws = Draws(bound, outcome.draws, np.arange(bound.parameters.experts)[None, :], outcome.posterior)
     mixture = draws.mixture(np.asarray(bound.data.table.values)[block])
     return np.asarray(pointwise_log_density(mixture, bound.data.y[block])[0])
 
 
-def fit_once(bound: Bound, seed: int, starts: int) -> Fit:
-    """Return the fit of all rows by EM.
+def fit_once(bound: Bound, engine: EM | VariationalEM) -> Fit:
+    """Return the fit of all rows.
 
     Raises
     ------
     KeyboardInterrupt
         If it was interrupted.
     """
-    fit = fit_bound(bound, EM(starts=starts, seed=seed), None, Report(visible=False))
+    fit = fit_bound(bound, engine, None, Report(visible=False))
     if fit.outcome.status is Status.INTERRUPTED:
         raise KeyboardInterrupt
     return fit
