@@ -53,6 +53,7 @@ calibration: env  ## simulation-based calibration, hours; call again to resume
 	$(PYTHON) -m calibration run
 	$(PYTHON) -m calibration run --engine laplace
 	$(PYTHON) -m calibration run --engine advi
+	$(PYTHON) -m calibration recovery
 	$(PYTHON) -m calibration report
 
 mutants: env  ## plant bugs one by one: the tests must notice each

@@ -51,6 +51,7 @@ from .inference.guides import FullRank, MeanField
 from .inference.laplace import Laplace
 from .inference.nuts import NUTS
 from .inference.training import Training
+from .inference.variational_em import VariationalEM
 from .mixture import MixtureOfExperts
 from .posterior.average import FitAverage, average
 from .posterior.compare import compare
@@ -128,6 +129,7 @@ __all__ = [
     "Training",
     "TreeGate",
     "Uniform",
+    "VariationalEM",
     "Weibull",
     "ZeroInflated",
     "auto_fit",

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from .binding.bind import Bound, bind, target_of
+from .binding.conjugate import check_conjugate
 from .binding.extras import named_columns
 from .data import Missing, read_training
 from .errors import FitWarning, InputError, InterruptedFit, SpecError, nearest
@@ -25,6 +26,7 @@ from .inference.outcome import Outcome, Status
 from .inference.progress import Report
 from .inference.settings import settle_seed
 from .inference.training import Training
+from .inference.variational_em import VariationalEM
 from .mixture import MixtureOfExperts
 from .posterior.draws import Draws, label_draws
 from .posterior.fit import Fit
@@ -37,7 +39,7 @@ from .specification import Engine
 if TYPE_CHECKING:
     import pymc as pm
 
-_ENGINES = (EM, Laplace, ADVI, NUTS, Training)
+_ENGINES = (EM, Laplace, ADVI, NUTS, Training, VariationalEM)
 
 
 def fit(
@@ -67,7 +69,8 @@ def fit(
     y
         Target (n,).
     engine
-        ``bm.EM()``, ``bm.Laplace()``, ``bm.ADVI()`` or ``bm.NUTS()``; for a model with networks also ``bm.Training()``.
+        ``bm.EM()``, ``bm.Laplace()``, ``bm.ADVI()`` or ``bm.NUTS()``; for a model with networks also ``bm.Training()``,
+        for many columns in Normal experts ``bm.VariationalEM()``.
         None: ``bm.Training()`` for a model with networks, else ``bm.EM()``.
     data, formula
         In place of X and y: a frame, and what to compute from it, as in ``"y ~ x1 + bs(x2, df=5) + C(site) | z"``.
@@ -129,8 +132,16 @@ def fit_bound(bound: Bound, engine: Engine, start: np.ndarray | None, report: Re
     if bound.features is not None or isinstance(engine, Training):
         bound, engine, outcome = _fit_network(bound, engine, start, report)
     else:
-        outcome = engine.run(bound.density, start=start, report=report)
+        outcome = outcome_of(bound, engine, start, report)
     return assemble(bound, engine, outcome)
+
+
+def outcome_of(bound: Bound, engine: Engine, start: np.ndarray | None, report: Report) -> Outcome:
+    """Return what an engine makes of a model without networks, on the density that it climbs."""
+    assert not isinstance(engine, Training)
+    if isinstance(engine, VariationalEM):
+        return engine.run(bound.variational_density, start=start, report=report)
+    return engine.run(bound.density, start=start, report=report)
 
 
 def _fit_network(
@@ -152,7 +163,7 @@ def _fit_network(
     else:
         network, output = density.parts(start)
     bound = bound.learned(network)
-    outcome = settled.run(bound.density, start=output, report=report)
+    outcome = outcome_of(bound, settled, output, report)
     facts = {**outcome.facts, "features": "frozen after training" if start is None else "taken from the start"}
     return bound, settled, replace(outcome, features=network, history={**history, **outcome.history}, facts=facts)
 
@@ -166,7 +177,7 @@ def assemble(bound: Bound, engine: Engine, outcome: Outcome) -> Fit:
     """Return the fit of an outcome: relabelled, judged, in ArviZ's schema."""
     flat = outcome.draws.reshape(-1, outcome.draws.shape[-1])
     labels = label_draws(bound, flat, outcome.mode)
-    draws = Draws(bound, outcome.draws, labels.permutations)
+    draws = Draws(bound, outcome.draws, labels.permutations, outcome.posterior)
     tree = make_tree(bound, outcome, draws, labels)
     modes = None if outcome.point or outcome.status is Status.INTERRUPTED else modes_of(bound, outcome)
     if modes is not None:
@@ -296,6 +307,8 @@ def check(model: object, engine: object) -> None:
             "engine: expected bm.EM() or an engine for posteriors, got bm.Training() for a model without networks → it "
             "trains networks; use bm.EM()"
         )
+    if isinstance(engine, VariationalEM):
+        check_conjugate(model)
 
 
 def _start(start: Fit | Mapping[str, Any] | None, bound: Bound) -> np.ndarray | None:

@@ -2,7 +2,8 @@
 
 `LogDensity` is enough for Laplace, ADVI and NUTS. `Latent` adds what EM needs. The E-step returns sums over
 the rows, not a rows-by-experts array: sums from several chunks or workers simply add up, and memory does not grow
-with the data. Experts that can only be refitted with weights implement `Latent` alone.
+with the data. Experts that can only be refitted with weights implement `Latent` alone. `Conjugate` is what variational
+EM needs.
 """
 
 from __future__ import annotations
@@ -197,6 +198,90 @@ class Latent(LogDensity, Protocol):
 
     def expected(self, q: np.ndarray, responsibilities: np.ndarray) -> float:
         """Return the expected complete-data log posterior."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class CoefficientPosterior:
+    """Normal posteriors of the coefficients of the experts' means, on the standardised scale, an expert each.
+
+    Parameters
+    ----------
+    positions
+        Columns of the design that the coefficients (1 + p,) multiply.
+    roots
+        Matrices R (1 + p, 1 + p) with covariance R R'.
+    log_precisions
+        Log prior precisions (G,) that were learned for groups of slopes.
+    effective
+        Effective number of slopes of every group (G,) that the rows decide.
+    """
+
+    positions: tuple[np.ndarray, ...]
+    roots: tuple[np.ndarray, ...]
+    log_precisions: tuple[np.ndarray, ...]
+    effective: tuple[np.ndarray, ...]
+
+    def variances(self, design: np.ndarray) -> np.ndarray:
+        """Return φ'Sφ (n, K), the variance of the experts' means at rows of the design."""
+        pairs = zip(self.positions, self.roots, strict=True)
+        found = [design[:, some] @ root for some, root in pairs]
+        return np.stack([np.einsum("np,np->n", each, each) for each in found], axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Approximation:
+    """A variational approximation: what is known of labels and coefficients, and points for the rest.
+
+    Parameters
+    ----------
+    q
+        Posterior means of the coefficients of the experts' means, and points for all other values.
+    elbo
+        The evidence lower bound, in the user's units of y.
+    responsibilities
+        (n, K) probabilities of the labels that belong to q.
+    inner
+        What only the density reads.
+    """
+
+    q: np.ndarray
+    elbo: float
+    responsibilities: np.ndarray
+    inner: Any
+
+
+@runtime_checkable
+class Conjugate(Protocol):
+    """A mixture whose experts' means are conjugate given labels, for variational EM."""
+
+    @property
+    def experts(self) -> int:
+        """Number of experts."""
+        ...
+
+    def scene(self) -> Scene:
+        """Return what starts are made from."""
+        ...
+
+    def begin(self, responsibilities: np.ndarray) -> Approximation:
+        """Return an approximation fitted to given responsibilities (n, K)."""
+        ...
+
+    def begin_at(self, q: np.ndarray) -> Approximation:
+        """Return an approximation whose labels are those of a point."""
+        ...
+
+    def ascend(self, before: Approximation) -> Approximation:
+        """Return the approximation after one round of coordinate ascent, which does not lower the bound."""
+        ...
+
+    def at_rounding(self, found: Approximation) -> bool:
+        """Return whether a sigma is so small that the last digits of y decide about the bound."""
+        ...
+
+    def posterior(self, found: Approximation) -> CoefficientPosterior:
+        """Return what an approximation says of the coefficients."""
         ...
 
 

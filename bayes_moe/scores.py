@@ -21,6 +21,7 @@ from .families import Support
 from .inference.settings import Seed, check_seed, generator, settle_seed
 from .posterior import blend
 from .posterior.blend import Blend
+from .posterior.left_out import left_out_by_weight
 from .posterior.mixtures import MixtureDraws
 from .posterior.predictive import Predictive
 from .posterior.ranked import crps_of_counts, crps_of_numbers
@@ -128,6 +129,73 @@ def pit(fit: Predictive, X: Any, y: Any, *, gate_X: Any = None, groups: Any = No
         return below + random * (at - below)
 
     return _each(fit, mixture, target, between, "pit")
+
+
+def loo_pit(fit: Predictive, *, seed: Seed = 0) -> xr.DataArray:
+    r"""Return the PIT of every training row (obs,) or (obs, output) by what the other rows say of it.
+
+    .. math:: \sum_s w_{si} F_s(y_i \mid x_i)
+
+    with draws s of all rows and the Pareto-smoothed weights of ``fit.loo()``, which make them draws given all rows but
+    i. No rows need be held out, and no fit is made again. Of counts it is randomised, as `pit` is. Rows of weight 0 are
+    left out; those of a group are left out together, and each is then predicted by itself.
+
+    Parameters
+    ----------
+    fit
+        A fit by an engine with draws, or an average of such fits.
+    seed
+        Of the random numbers that counts need.
+
+    Returns
+    -------
+    xarray.DataArray
+        With coordinates ``obs``, positions of the rows, and ``pareto_k``: where it is above ``attrs["good_k"]``, the
+        weights, and so the value, are not to be relied on.
+
+    Raises
+    ------
+    NotFittedError
+        For a point fit, or when weights are not whole numbers.
+    SpecError
+        If y is labels.
+
+    References
+    ----------
+    Gelfand, Dey and Chang (1992), Model determination using predictive distributions, Bayesian Statistics 4.
+    Vehtari, Gelman and Gabry (2017), Practical Bayesian model evaluation using leave-one-out cross-validation,
+    Statistics and Computing 27.
+
+    Examples
+    --------
+    >>> import bayes_moe as bm
+    >>> data = bm.datasets.two_lines(60, seed=1)
+    >>> fit = bm.fit(bm.MixtureOfExperts(1), data.X, data.y, bm.Laplace(draws=500, seed=1), progress=False)
+    >>> values = bm.scores.loo_pit(fit)
+    >>> values.sizes["obs"], bool(((values >= 0) & (values <= 1)).all())
+    (60, True)
+    """
+    _refuse_labels("loo_pit", fit)
+    check_seed("loo_pit", seed)
+    parts = left_out_by_weight(fit)
+    first = parts[0][1]
+
+    def cdf(y: np.ndarray) -> np.ndarray:
+        return np.minimum(sum(weight * part.cdf(y) for weight, part in parts), 1.0)
+
+    values = cdf(first.y)
+    if fit.support is Support.COUNT:
+        below = cdf(first.y - 1.0)
+        values = below + generator(settle_seed(seed), _PIT_ROLE).random(len(below)) * (values - below)
+    outputs = list(fit.data.outputs)
+    coords = {"obs": first.rows, "pareto_k": ("obs", np.max([part.k_hat for _, part in parts], axis=0))}
+    return xr.DataArray(
+        values,
+        dims=("obs", "output") if outputs else ("obs",),
+        coords=coords | ({"output": outputs} if outputs else {}),
+        name="loo_pit",
+        attrs={"good_k": min(part.good_k for _, part in parts)},
+    )
 
 
 def coverage(

@@ -12,11 +12,12 @@ from .inference.guides import FullRank, MeanField
 from .inference.laplace import Laplace
 from .inference.nuts import NUTS
 from .inference.training import Training
+from .inference.variational_em import VariationalEM
 from .mixture import MixtureOfExperts
 from .records import Record, Schema, parse_json, record, write_json
 from .transforms import Power
 
-Engine = EM | Laplace | ADVI | NUTS | Training
+Engine = EM | Laplace | ADVI | NUTS | Training | VariationalEM
 
 _EXPERT = Record(
     Expert,
@@ -70,6 +71,7 @@ SPECIFICATIONS: Mapping[str, Record] = {
     "ADVI": record(ADVI),
     "NUTS": record(NUTS),
     "Training": record(Training),
+    "VariationalEM": record(VariationalEM),
     "FullRank": record(FullRank),
     "MeanField": record(MeanField),
 }

@@ -27,6 +27,8 @@ from scipy.stats import spearmanr
 
 import bayes_moe as bm
 
+_MANY = 3000  # rows from which recipes by evidence have 16 experts and a curved gate
+
 Table = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 SETS = ("yacht", "energy", "concrete", "power-plant")
 PUBLISHED = pd.DataFrame(
@@ -109,6 +111,33 @@ def rich(x: np.ndarray, y: np.ndarray, seed: int, power: bm.Power | None = None,
     return bm.fit(model, x, y, bm.EM(starts=6, seed=seed), progress=False)
 
 
+def every_group(x: np.ndarray, df: int = 8) -> bm.Sum:
+    """Return lines, curves and products of all columns, a learned precision for each."""
+    every = tuple(range(x.shape[1]))
+    sizes: dict[int, list[int]] = {}
+    for j, column in enumerate(x.T):
+        count = len(np.unique(column))
+        if count > 4:
+            sizes.setdefault(min(df, count - 1), []).append(j)
+    splines = [bm.Spline(size, columns=tuple(some)) for size, some in sizes.items()]
+    return bm.Sum((bm.Linear(every), *splines, bm.Products(every)))
+
+
+def rich_by_evidence(x: np.ndarray, y: np.ndarray, seed: int, starts: int | None = None) -> bm.Fit:
+    """Return a mixture of curved experts of the square root of y, precisions by evidence, log sigma linear."""
+    every, many = tuple(range(x.shape[1])), len(y) > _MANY
+    expert = bm.Expert(mu=every_group(x), sigma=bm.Linear(every))
+    gate = bm.SoftmaxGate(every_group(x) if many else bm.Linear(every))
+    model = bm.MixtureOfExperts([expert] * (16 if many else 4), gate, target=bm.Power(0.5))
+    return bm.fit(model, x, y, bm.VariationalEM(starts=starts, seed=seed), progress=False)
+
+
+def average_by_evidence(x: np.ndarray, y: np.ndarray) -> bm.FitAverage:
+    """Return the average of ten of them from one start each; of three for many rows."""
+    seeds = range(3 if len(y) > _MANY else 10)
+    return bm.average({f"seed {seed}": rich_by_evidence(x, y, seed, starts=1) for seed in seeds})
+
+
 def linear(x: np.ndarray, y: np.ndarray, seed: int, power: bm.Power | None = None) -> bm.Fit:
     """Return the default mixture of four linear experts, perhaps of a power of y."""
     return bm.fit(bm.MixtureOfExperts(4, target=power), x, y, bm.EM(starts=6, seed=seed), progress=False)
@@ -124,6 +153,9 @@ RECIPES: dict[str, Recipe] = {
     "rich": lambda x, y: rich(x, y, 0),
     "rich, learned power": lambda x, y: rich(x, y, 0, bm.Power()),
     "three rich": lambda x, y: bm.average({f"seed {seed}": rich(x, y, seed) for seed in range(3)}),
+    "rich by evidence": lambda x, y: rich_by_evidence(x, y, 0),
+    "three rich by evidence": lambda x, y: bm.average({f"seed {s}": rich_by_evidence(x, y, s) for s in range(3)}),
+    "average by evidence": average_by_evidence,
 }
 
 

@@ -5,7 +5,8 @@ returns; each data set is fitted, and the rank of what is true among the draws o
 all of that agrees (Talts et al. 2018; Modrák et al. 2023, for quantities that depend on the data).
 
     python -m calibration run [--engine nuts] [--replications 500] [name ...]
+    python -m calibration recovery [--engine nuts] [--replications 200] [design ...]
     python -m calibration report
 
-The first goes on where it stopped.
+The second fits fixed truths again and again. Both go on where they stopped.
 """

@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from arviz_stats.base import array_stats
 
-from .ranks import DRAWS
+from .ranks import CHAINS, DRAWS, flagged_by_chains
 
 FALSE_ALARM = 0.01
+FAR = 5.0
+"""Up to where a z-score counts: an sd of almost nothing would make one replication the mean of all."""
 
 
 class Verdict(NamedTuple):
@@ -23,16 +25,19 @@ class Verdict(NamedTuple):
     left_out
         Data sets that the package refused.
     flagged
-        Share of fits with a warning or too few effective draws. They are judged with the others.
+        Share of fits whose chains diverge, disagree or have too few effective draws. They are judged with the others.
+    noticed
+        Share of fits with any other notice.
     p_values
         Of uniformity, by quantity.
     z
-        Mean z-score of the truth, by quantity.
+        Mean z-score of the truth, by quantity, each between -`FAR` and `FAR`.
     """
 
     replications: int
     left_out: int
     flagged: float
+    noticed: float
     p_values: dict[str, float]
     z: dict[str, float]
 
@@ -52,9 +57,14 @@ def judge(replications: Sequence[dict[str, Any]]) -> Verdict:
     judged = [one for one in replications if "rank" in one]
     names = list(judged[0]["rank"]) if judged else []
     p_values = {name: uniformity(np.array([one["rank"][name] for one in judged])) for name in names}
-    z = {name: float(np.mean([one["z"][name] for one in judged])) for name in names}
-    flagged = float(np.mean([bool(one["flags"]) for one in judged])) if judged else 0.0
-    return Verdict(len(judged), sum("refused" in one for one in replications), flagged, p_values, z)
+    z = {name: float(np.mean(np.clip([one["z"][name] for one in judged], -FAR, FAR))) for name in names}
+    flagged = _share([flagged_by_chains(one["flags"]) for one in judged])
+    noticed = _share([bool(set(one["flags"]) - CHAINS) for one in judged])
+    return Verdict(len(judged), sum("refused" in one for one in replications), flagged, noticed, p_values, z)
+
+
+def _share(found: Sequence[bool]) -> float:
+    return float(np.mean(found)) if found else 0.0
 
 
 def uniformity(ranks: np.ndarray) -> float:

@@ -9,21 +9,51 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
+from . import recovery
 from .judge import Verdict, judge
 from .ranks import DRAWS, ENGINES
-from .store import read
+from .store import RECOVERY, read
 from .studies import STUDIES
+from .widths import Widths, widths
 
 BAND = 0.99
 SIMULATED = 2000
+FEWEST = 20
+"""Fits of a fixed truth of which something can be said."""
+
+
+SBC = (
+    "engine",
+    "model",
+    "replications",
+    "refused",
+    "flagged",
+    "other notices",
+    "smallest p",
+    "quantities not uniform",
+    "largest mean z",
+)
+INTERVALS = (
+    "engine",
+    "model",
+    "quantities",
+    "50 % intervals hold",
+    "90 % intervals hold",
+    "where k-hat is good",
+    "the worst",
+    "intervals are",
+)
+
+
+def table(*columns: str) -> list[str]:
+    """Return the head of a table."""
+    return [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
 
 
 def report(folder: Path) -> str:
-    """Draw a figure for every engine there are results of; return the table in Markdown."""
-    rows = [
-        "| engine | model | replications | refused | flagged | smallest p | quantities not uniform | largest mean z |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    """Draw a figure for every engine there are results of; return the tables in Markdown."""
+    rows = table(*SBC)
+    intervals = table(*INTERVALS)
     for engine in ENGINES:
         found = {name: read(engine, name) for name in STUDIES}
         ranks = {}
@@ -31,13 +61,25 @@ def report(folder: Path) -> str:
             verdict = judge(replications)
             if verdict.replications:
                 rows.append(row(engine, name, verdict))
+                intervals += [line(engine, name, kind, one) for kind, one in widths(replications).items()]
                 judged = [one["rank"] for one in replications if "rank" in one]
                 ranks[name] = {key: np.array([one[key] for one in judged]) for key in judged[0]}
         if ranks:
             folder.mkdir(parents=True, exist_ok=True)
             draw(ranks, engine).savefig(folder / f"calibration-{engine}.png", dpi=110)
             plt.close()
-    return "\n".join(rows) + "\n"
+    return "\n".join([*rows, "", *intervals, "", *recoveries(), ""])
+
+
+def recoveries() -> list[str]:
+    """Return the table of fixed truths, as far as they were fitted."""
+    out = table(*recovery.COLUMNS)
+    for engine in recovery.ENGINES:
+        for name in (f"{design} {rows}" for design in recovery.DESIGNS for rows in recovery.ROWS):
+            found = read(RECOVERY + engine, name)
+            if len(found) >= FEWEST:
+                out.append(recovery.line(engine, name, recovery.judge(found)))
+    return out
 
 
 def row(engine: str, name: str, verdict: Verdict) -> str:
@@ -46,9 +88,18 @@ def row(engine: str, name: str, verdict: Verdict) -> str:
     z = max(verdict.z.values(), key=abs)
     return (
         f"| {engine} | {name} | {verdict.replications} | {verdict.left_out} | {verdict.flagged:.1%} | "
+        f"{verdict.noticed:.1%} | "
         f"{min(verdict.p_values.values()):.2g} | {len(bad)} of {len(verdict.p_values)}"
         f"{': ' + ', '.join(bad[:3]) if bad else ''} | {z:+.2f} |"
     )
+
+
+def line(engine: str, name: str, kind: str, found: Widths) -> str:
+    """Return a line of the table of intervals."""
+    half, nine = found.held
+    sound = "" if np.isnan(found.sound) else f"{found.sound:.0%}"
+    worst = f"{found.worst[0]:.0%}: {found.worst[1]}"
+    return f"| {engine} | {name} | {kind} | {half:.0%} | {nine:.0%} | {sound} | {worst} | {found.words} |"
 
 
 def draw(ranks: Mapping[str, Mapping[str, np.ndarray]], engine: str) -> plt.Figure:

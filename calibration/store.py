@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 OUT = Path("out/calibration")
+RECOVERY = "recovery-"
+"""Begins the folder of fixed truths, which an engine's name ends."""
 
 
 def path(engine: str, name: str) -> Path:

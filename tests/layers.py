@@ -35,13 +35,14 @@ _BORDER = {
     "data",
 }
 _PROTOCOL = "log_density"  # what an engine may ask of a density: the one thing that binding implements
-_BINDING = _SPECIFICATION | _BORDER | {_PROTOCOL, "pointers"}
+_BINDING = _SPECIFICATION | _BORDER | {_PROTOCOL, "pointers", "processors"}
 _RESULT = _BINDING | {"binding", "inference", "records", "specification", "container"}
 _FITTING = _RESULT | {"presets", "posterior"}
 LAYERS: dict[str, set[str]] = {
     "errors": set(),
     "log_density": set(),
     "pointers": set(),
+    "processors": set(),
     "graph": set(),
     "smoothing": set(),
     "priors": {"graph"},
@@ -65,7 +66,7 @@ LAYERS: dict[str, set[str]] = {
     "screening": {"columns", "scaling"},
     "data": _BORDER | {"transforms"},
     "binding": _BINDING,
-    "inference": {_PROTOCOL, "pointers"},
+    "inference": {_PROTOCOL, "pointers", "processors"},
     "records": set(),
     "specification": _SPECIFICATION | {_PROTOCOL, "inference", "records"},
     "container": set(),

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from calibration.__main__ import say
 from calibration.judge import judge, uniformity
-from calibration.ranks import DRAWS, replicate
+from calibration.ranks import DRAWS, replicate, unfinished
 from calibration.report import band
 from calibration.simulate import simulated
 from calibration.studies import STUDIES
+from calibration.widths import held, widths
 
 
 def ranks(count: int, *, bias: float = 0.0, spread: float = 1.0, seed: int = 0) -> np.ndarray:
@@ -39,6 +41,55 @@ def test_a_verdict_names_the_quantity() -> None:
     verdict = judge([*rows, {"index": 300, "refused": "y: constant"}])
     assert verdict.suspicious == ["b"]
     assert (verdict.replications, verdict.left_out, verdict.flagged) == (300, 1, 0.0)
+
+
+def test_only_what_chains_did_wrong_is_flagged() -> None:
+    """And fitted again by longer chains; a posterior with other modes has no fault of its chains."""
+    flags: list[list[str]] = [[], ["other_modes"], ["r_hat", "other_modes"], ["few_effective_draws"]]
+    rows = [{"index": i, "flags": each, "rank": {"a": 60 * i}, "z": {"a": 0.0}} for i, each in enumerate(flags)]
+    verdict = judge(rows)
+    assert (verdict.flagged, verdict.noticed) == (0.5, 0.5)
+    assert [unfinished(row) for row in rows] == [False, False, True, True]
+    assert not unfinished(rows[2] | {"longer": True})
+    assert not unfinished({"index": 9, "refused": "y: constant"})
+
+
+def test_an_impossible_z_does_not_make_the_mean() -> None:
+    rows = [{"index": i, "flags": [], "rank": {"a": 100}, "z": {"a": 1e300 if i else 0.0}} for i in range(2)]
+    assert judge(rows).z["a"] == pytest.approx(2.5)
+
+
+def test_intervals_of_uniform_ranks_hold_what_they_say() -> None:
+    every = np.arange(DRAWS + 1)
+    for prob in (0.5, 0.9, 0.99):
+        assert held(every, prob).mean() == pytest.approx(prob)
+    assert not held(np.array([0, DRAWS]), 0.9).any()
+    assert held(np.array([DRAWS // 2]), 0.5).all()
+
+
+@pytest.mark.parametrize(("spread", "words"), [(1.0, "as wide"), (0.7, "too narrow"), (1.4, "too wide")])
+def test_widths_are_measured(spread: float, words: str) -> None:
+    """Draws with a wrong standard deviation: intervals say which share of the right one it is."""
+    values = ranks(4000, spread=spread)
+    z = {"mean at 0": 0.0}
+    rows = [
+        {"flags": ["laplace_unreliable"] if i % 2 else [], "rank": {"mean at 0": int(rank), "log posterior": 0}, "z": z}
+        for i, rank in enumerate(values)
+    ]
+    (kind, found), *others = widths(rows).items()
+    assert (kind, others) == ("predictions", [])
+    assert found.share == pytest.approx(spread, abs=0.06)
+    assert words in found.words
+    assert "as wide" in next(iter(widths(rows[:30]).values())).words  # which may be chance
+    assert found.sound == pytest.approx(found.held[1], abs=0.05)
+
+
+def test_a_file_has_a_line_every_fifty(capsys: pytest.CaptureFixture[str]) -> None:
+    for done in range(1, 121):
+        say("nuts, Poisson", done, 120, 60.0)
+    assert [line.split(",")[1] for line in capsys.readouterr().out.splitlines()] == [
+        f" Poisson: {done} of 120" for done in (50, 100, 120)
+    ]
 
 
 def test_the_band_holds_uniform_lines_whole() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -147,41 +146,3 @@ def test_the_truth_is_calibrated_and_a_wrong_spread_is_not() -> None:
     assert stats.kstest(values, "uniform").pvalue > 1e-3
     assert stats.kstest(bm.scores.pit(found, new.X, 1.5 * new.y).values, "uniform").pvalue < 1e-6
     assert float(bm.scores.crps(found, new.X, new.y).mean()) < float(bm.scores.crps(found, new.X, 1.2 * new.y).mean())
-
-
-# ------------------------------------------------------------------------- calibration on simulated truth
-
-PROBS = (0.5, 0.8, 0.9, 0.95)
-
-
-@pytest.mark.full
-def test_predictions_are_calibrated_on_simulated_truth() -> None:
-    """20 mixtures of three experts, 2000 rows each, scored on 250 more, beside the density that made them."""
-    values, gaps = [], []
-    covered: dict[float, list[np.ndarray]] = {prob: [] for prob in PROBS}
-    ours, best = 0.0, 0.0
-    for seed in range(20):
-        data = bm.datasets.true_moe(2250, seed=seed)
-        new_x, new_y = data.X[2000:], data.y[2000:]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", bm.FitWarning)  # a few hundred draws are enough here
-            engine = bm.NUTS(draws=250, seed=seed)
-            found = fit(bm.MixtureOfExperts(3), x=data.X[:2000], y=data.y[:2000], engine=engine)
-        values.append(bm.scores.pit(found, new_x, new_y).values)
-        for prob in PROBS:
-            covered[prob].append(bm.scores.coverage(found, new_x, new_y, prob).values)
-        gaps.append(data.truth.log_density(new_x, new_y) - bm.scores.log_score(found, new_x, new_y).values)
-        ours += float(bm.scores.crps(found, new_x, new_y).sum())
-        best += float(crps_of_numbers(_truth(data.truth, new_x), new_y).sum())
-    assert stats.kstest(np.concatenate(values), "uniform").pvalue > 1e-3
-    for prob in PROBS:
-        error = np.sqrt(prob * (1 - prob) / 5000)
-        assert np.mean(covered[prob]) == pytest.approx(prob, abs=2.6 * error)
-    assert np.mean(gaps) < 0.02
-    assert ours / best < 1.05
-
-
-def _truth(truth: Any, x: np.ndarray) -> Any:
-    logits = truth.gate_intercept + x @ truth.gate_slopes.T
-    mu, sigma = truth.expert_means(x), truth.expert_sigmas(x)
-    return Arrays(log_softmax(logits[None]), {"mu": mu[None], "log_sigma": np.log(sigma[None])}).mixture()

@@ -54,6 +54,7 @@ FITS: dict[str, Callable[[], bm.Fit]] = {
     "Laplace": lambda: fitted(bm.MixtureOfExperts(2), bm.Laplace(draws=60, starts=2, seed=2)),
     "ADVI": lambda: fitted(bm.MixtureOfExperts(2), bm.ADVI(draws=60, starts=2, seed=2)),
     "NUTS, not converged": short_chains,
+    "VariationalEM": lambda: fitted(bm.MixtureOfExperts(2), bm.VariationalEM(starts=1, seed=2)),
     "one expert": lambda: fitted(bm.MixtureOfExperts(1)),
     "polynomials, shared sigma, constant gate": lambda: fitted(
         bm.MixtureOfExperts(

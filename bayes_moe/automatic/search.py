@@ -27,7 +27,7 @@ from .validation import decided, fit_once, folds, lead, log_density_left_out, ro
 _STARTS = 6
 _RICH_ROWS = 2000  # up to which rich experts are tried beside a kernel mean
 _LEAST_ROWS = 30  # from which on they are
-_HOPELESS = 2.0  # standard errors behind the best, after one fold, at which a candidate is given up
+_HOPELESS = 2.0  # standard errors behind the best at which a candidate is given up: after one fold, and at the end
 _COUNTS = 12  # different values of y that are worth a word
 _ROWS_BESIDES, _LEAST_WEIGHT = 5.0, 0.05
 
@@ -62,12 +62,15 @@ class Family:
     def weights(self) -> list[tuple[Member, float]]:
         """Return the members that count and their weights: those under which rows left out are most probable.
 
-        Every member is given five rows besides, so that near-equal ones have near-equal weights.
+        Every member is given five rows besides, so that near-equal ones have near-equal weights. Those that are more
+        than two standard errors behind the best are none of them: among few rows, five would count for too much.
         """
-        scores = np.stack([member.left_out for member in self.members], axis=1)
+        best = max(self.members, key=lambda member: _mean(member.left_out))
+        near = [member for member in self.members if _near(member, best)]
+        scores = np.stack([member.left_out for member in near], axis=1)
         found = stacking_weights(scores, 1.0 + _ROWS_BESIDES)
         found = np.where(found < min(_LEAST_WEIGHT, found.max()), 0.0, found)
-        pairs = zip(self.members, (found / found.sum()).tolist(), strict=True)
+        pairs = zip(near, (found / found.sum()).tolist(), strict=True)
         return [(member, weight) for member, weight in pairs if weight > 0]
 
     def left_out(self) -> np.ndarray:
@@ -110,8 +113,8 @@ class Search:
         if self.kernel:
             mixtures = sum(_mixture_seconds(n, p + 2, experts) for experts in (1, 1, 2, 3, 3, 5))
             steps.append((self._kernel, _search_seconds(n, p) + 2e-11 * n**3 + mixtures))
-        elif self.used:
-            steps.append((self._lines, sum(_mixture_seconds(n, p, experts) for experts in (1, 4, 8))))
+        if self._line_counts:
+            steps.append((self._lines, sum(_mixture_seconds(n, p, experts) for experts in self._line_counts)))
         if self.used and self.rows >= _LEAST_ROWS and (self.rows <= _RICH_ROWS or not self.kernel):
             steps.append((self._curves, _mixture_seconds(n, 5 * p + p * p // 2, 3)))
         return steps
@@ -131,9 +134,19 @@ class Search:
         recipe = recipes.alone(self.power)
         self._family("y alone", [recipe], self._bound(recipe.model))
 
+    @property
+    def _line_counts(self) -> tuple[int, ...]:
+        """Numbers of linear experts to try: beside a kernel mean, where they cost little; else in its place."""
+        if not self.used:
+            return ()
+        if not self.kernel:
+            return (1, 4, 8)
+        return (2, 4, 6) if self.rows <= _RICH_ROWS else ()
+
     def _lines(self) -> None:
-        each = [recipes.lines(experts, self.power) for experts in (1, 4, 8)]
-        self._family("linear experts", each, self._bound(each[0].model))
+        """Try linear experts: after the kernel mean, which shows quickly where they are hopeless, though simpler."""
+        each = [recipes.lines(experts, self.power) for experts in self._line_counts]
+        self._family("linear experts", each, self._bound(each[0].model), place=1)
 
     def _kernel(self) -> None:
         mean = recipes.kernel(len(self.used), self.rounding)
@@ -161,10 +174,12 @@ class Search:
         rows = rows_of(model, self.X, self.y, None, None, None, None, Missing.REFUSE)
         return bound_to(model, rows, None, Missing.REFUSE, None)
 
-    def _family(self, name: str, tried: Sequence[Recipe], bound: Bound, optimism: float = 0.0) -> None:
+    def _family(
+        self, name: str, tried: Sequence[Recipe], bound: Bound, optimism: float = 0.0, place: int | None = None
+    ) -> None:
         """Fit and score models that share what ``bound`` has made of the data, a shared mean among it."""
         family = Family(name, optimism=optimism)
-        self.families.append(family)
+        self.families.insert(len(self.families) if place is None else place, family)
         for recipe in tried:
             own = bind(recipe.model, bound.data)
             try:
@@ -241,6 +256,13 @@ def _asides(base: Bound, clash: Sequence[str]) -> list[str]:
     if clash:
         out.append(f"No kernel mean: X has a column {clash[0]!r}, as a shared mean brings; rename it.")
     return out
+
+
+def _near(member: Member, best: Member) -> bool:
+    if member is best:
+        return True
+    gain, error = lead(member.left_out, best.left_out)
+    return gain >= -_HOPELESS * error
 
 
 def _silent(words: str, seconds: float) -> None:

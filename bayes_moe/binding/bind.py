@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..data import Data
-from ..errors import SpecError
+from ..errors import InputError, SpecError
 from ..families import Closure, Family, Joint, Normal, Role, Support
 from ..families.binomial import check_trials
 from ..gates import EqualGate, SoftmaxGate
@@ -29,6 +29,7 @@ from .network_density import NetworkDensity
 from .outcomes import Outcomes
 from .parameters import Parameters, make_parameters
 from .shared_mean import with_mean, with_offsets
+from .variational import VariationalDensity
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -133,6 +134,19 @@ class Bound:
         outcomes = Outcomes(y, weights, extras.arguments(raw), extras.added(raw), units)
         alike = len(self.kinds) == 1
         return GeneralDensity(self.design, self.parameters, self.groups, table, outcomes, members, alike=alike)
+
+    @cached_property
+    def variational_density(self) -> VariationalDensity:
+        """The evidence lower bound that variational EM climbs, for models that `check_conjugate` lets pass."""
+        if self.data.groups is not None:
+            raise InputError(
+                "groups: expected None for bm.VariationalEM(), got labels → use bm.EM() for rows that share an expert"
+            )
+        outcomes, scaling, table = self.general_density.outcomes, self.design.scaling, self.data.table
+        inputs = [j for j, name in enumerate(table.names) if name not in self.data.dropped]
+        center, scale = np.asarray(scaling.x_center)[inputs], np.asarray(scaling.x_scale)[inputs]
+        raw = np.asarray(table.values)[np.ix_(self.counted, inputs)]
+        return VariationalDensity(self.parameters, self.general_density.table, outcomes, (raw - center) / scale)
 
     @cached_property
     def kinds(self) -> tuple[tuple[int, ...], ...]:

@@ -180,12 +180,15 @@ class MixtureDensity:
     def e_step(self, q: np.ndarray, previous: Expectation | None = None) -> Expectation:
         last = previous.statistics if previous is not None else None
         sigma_phase = self.sigma_varies and last is not None and not last.sigma_phase
-        pairs = self.experts * (self.experts + 1) // 2 * self.design.width**2
-        if last is None or last.pairs_age >= _OLDEST_CURVATURE or self.rows.count * pairs < _CHEAP_CURVATURE:
+        if last is None or last.pairs_age >= _OLDEST_CURVATURE or self._cheap_curvature:
             return self._sums(q, sigma_phase=sigma_phase)
-        # the gate's Hessian is most of the work of a wide problem and changes slowly
-        fresh = self._sums(q, curvature=False, sigma_phase=sigma_phase)
-        return replace(fresh, statistics=replace(fresh.statistics, pairs=last.pairs, pairs_age=last.pairs_age + 1))
+        return _with_pairs(last, self._sums(q, curvature=False, sigma_phase=sigma_phase))
+
+    @property
+    def _cheap_curvature(self) -> bool:
+        """Whether the gate's Hessian is little work; else it is most of it, and changes slowly."""
+        pairs = self.experts * (self.experts + 1) // 2 * self.design.width**2
+        return self.rows.count * pairs < _CHEAP_CURVATURE
 
     def _sums(
         self,
@@ -235,7 +238,7 @@ class MixtureDensity:
     def responsibilities(self, q: np.ndarray, *, temperature: float = 1.0) -> np.ndarray:
         if temperature == 1.0:
             return self.by_row(q)[1]
-        joint = self._log_joint(q) / temperature
+        joint = _log_joint(self.parameters.coefficients(q), self.table, self.y) / temperature
         joint = np.exp(joint - joint.max(axis=1, keepdims=True))
         return np.asarray(joint / joint.sum(axis=1, keepdims=True))
 
@@ -264,21 +267,33 @@ class MixtureDensity:
         given = self.rows.blocked(responsibilities)
         q = self.parameters.prior_loc.copy()
         certain = float(responsibilities.max(axis=1).mean()) > _CERTAIN
+        last: Statistics | None = None
         for round_ in range(2 * _LABEL_ROUNDS if certain else _LABEL_ROUNDS):
-            expectation = self._sums(q, given=given, sigma_phase=self.sigma_varies and round_ % 2 == 1)
-            q = self.m_step(expectation)
+            curvature = last is None or round_ < _LABEL_ROUNDS // 2 or self._cheap_curvature
+            sigma_phase = self.sigma_varies and round_ % 2 == 1
+            found = self._sums(q, given=given, sigma_phase=sigma_phase, curvature=curvature)
+            found = found if curvature or last is None else _with_pairs(last, found)
+            q, last = self.m_step(found), found.statistics
         return q
 
     def expected(self, q: np.ndarray, responsibilities: np.ndarray) -> float:
-        total = np.sum(self.weights[:, None] * responsibilities * self._log_joint(q))
+        total = np.sum(
+            self.weights[:, None] * responsibilities * _log_joint(self.parameters.coefficients(q), self.table, self.y)
+        )
         return float(total + self.log_prior(q) - self.weights @ self.log_units)
 
-    def _log_joint(self, q: np.ndarray) -> np.ndarray:
-        """Return log gate + log density of standardised y (n, K)."""
-        eta = self.table @ self.parameters.coefficients(q).T
-        k = self.experts
-        gate, mu, log_sigma = eta[:, :k], eta[:, k : 2 * k], eta[:, 2 * k :]
-        top = gate.max(axis=1, keepdims=True)
-        log_gate = gate - top - np.log(np.exp(gate - top).sum(axis=1, keepdims=True))
-        z = (self.y[:, None] - mu) * np.exp(-log_sigma)
-        return np.asarray(log_gate - _HALF_LOG_2PI - log_sigma - 0.5 * z**2)
+
+def _log_joint(coefficients: np.ndarray, table: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return log gate + log density of standardised y (n, K)."""
+    eta = table @ coefficients.T
+    k = len(coefficients) // 3
+    gate, mu, log_sigma = eta[:, :k], eta[:, k : 2 * k], eta[:, 2 * k :]
+    top = gate.max(axis=1, keepdims=True)
+    log_gate = gate - top - np.log(np.exp(gate - top).sum(axis=1, keepdims=True))
+    z = (y[:, None] - mu) * np.exp(-log_sigma)
+    return np.asarray(log_gate - _HALF_LOG_2PI - log_sigma - 0.5 * z**2)
+
+
+def _with_pairs(last: Statistics, fresh: Expectation) -> Expectation:
+    """Return sums with the gate's Hessian of earlier ones."""
+    return replace(fresh, statistics=replace(fresh.statistics, pairs=last.pairs, pairs_age=last.pairs_age + 1))

@@ -201,23 +201,38 @@ def _varying_sigmas(
 
 
 def _gate_newton(parameters: Parameters, q: np.ndarray, sums: Statistics) -> np.ndarray:
+    """Return the Newton step of the gate from the sums of an E-step."""
+    k, positions = parameters.experts, parameters.gate_positions
+    # the blocks of two experts are symmetric themselves, being sums of phi phi'
+    blocks = sums.pairs[:, _full_from_packed(parameters.width)[parameters.gate_grid]]
+    curvature = blocks[_full_from_packed(k)].transpose(0, 2, 1, 3).reshape(k * len(positions), -1)
+    return gate_step(parameters, q, curvature, sums.scores[:k, positions], sums.coefficients[:k, positions])
+
+
+def gate_step(
+    parameters: Parameters, q: np.ndarray, curvature: np.ndarray, scores: np.ndarray, coefficients: np.ndarray
+) -> np.ndarray:
     """Return the Newton step of the gate's coefficients, all experts at once (no block-diagonal shortcut).
 
     The gate's scale rests during the step, which makes the problem concave; `BoundGate.settle` moves it afterwards.
+
+    Parameters
+    ----------
+    parameters, q
+        The layout, and where the step begins.
+    curvature
+        (K w, K w) Hessian of the log normaliser in the coefficients of the gate's w columns.
+    scores, coefficients
+        (K, w) gradient in them, and they themselves.
     """
-    k, positions = parameters.experts, parameters.gate_positions
     inner = q[parameters.gate_start :]
-    width = len(positions)
-    used = (k - 1) * width
-    # the blocks of two experts are symmetric themselves, being sums of phi phi'
-    blocks = sums.pairs[:, _full_from_packed(parameters.width)[parameters.gate_grid]]
-    curvature = blocks[_full_from_packed(k)].transpose(0, 2, 1, 3).reshape(k * width, -1)
-    jacobian = parameters.gate.jacobian(inner).reshape(k * width, -1)[:, :used]
+    used = (parameters.experts - 1) * len(parameters.gate_positions)
+    jacobian = parameters.gate.jacobian(inner).reshape(len(curvature), -1)[:, :used]
     matrix = jacobian.T @ curvature @ jacobian
     matrix[np.diag_indices(used)] += 1.0
-    step = np.linalg.solve(matrix, jacobian.T @ sums.scores[:k, positions].ravel() - inner[:used])
+    step = np.linalg.solve(matrix, jacobian.T @ scores.ravel() - inner[:used])
     # a quadratic says little beyond a few units of the logits; a gate that becomes a step may treble
-    reach = max(_LONGEST_LOGIT, 2.0 * float(np.abs(sums.coefficients[:k, positions]).max()))
+    reach = max(_LONGEST_LOGIT, 2.0 * float(np.abs(coefficients).max()))
     longest = float(np.abs(jacobian @ step).max(initial=0.0)) / reach
     out = np.zeros(len(inner))
     out[:used] = step / max(longest, 1.0)

@@ -14,6 +14,8 @@ from itertools import batched, pairwise
 
 from threadpoolctl import ThreadpoolController
 
+from ..processors import workers
+
 _SMALL = 1_000_000  # multiplications below which handing out work costs more than it saves
 _FEWEST_BLOCKS, _MOST_PARTS = 16, 32
 
@@ -35,10 +37,10 @@ def parts(blocks: int, work: float) -> list[slice]:
 
 def spread[T](task: Callable[[slice], T], slices: Sequence[slice]) -> list[T]:
     """Return what ``task`` gives for every slice, in order; it must leave the interpreter alone for long."""
-    if len(slices) == 1 or _workers() == 1:
+    if len(slices) == 1 or workers() == 1:
         return [task(piece) for piece in slices]
     # one thread of BLAS for each of ours: its own would fight with them
-    shares = [list(share) for share in batched(slices, -(-len(slices) // _workers()))]
+    shares = [list(share) for share in batched(slices, -(-len(slices) // workers()))]
     with _libraries().limit(limits=1, user_api="blas"):
         others = [_pool(os.getpid()).submit(_each, task, share) for share in shares[1:]]
         found = _each(task, shares[0])
@@ -49,15 +51,11 @@ def _each[T](task: Callable[[slice], T], share: Sequence[slice]) -> list[T]:
     return [task(piece) for piece in share]
 
 
-def _workers() -> int:
-    """Return how many threads this process may use: its processors, or fewer where OMP_NUM_THREADS says so."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    wish = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, min(available, int(wish))) if wish.isdigit() else available
-
-
 @cache
 def _libraries() -> ThreadpoolController:
+    """Return what limits the threads of BLAS: NumPy's, and SciPy's, which compiled kernels call."""
+    import scipy.linalg.cython_blas  # noqa: F401  (only libraries that are loaded by now are found)
+
     return ThreadpoolController()
 
 
@@ -65,4 +63,4 @@ def _libraries() -> ThreadpoolController:
 def _pool(process: int) -> ThreadPoolExecutor:
     """Return the threads of this process; a forked child makes its own."""
     del process
-    return ThreadPoolExecutor(_workers(), thread_name_prefix="bayes_moe")
+    return ThreadPoolExecutor(workers(), thread_name_prefix="bayes_moe")

@@ -14,6 +14,7 @@ from ..inference.em import EM
 from ..inference.progress import Report
 from ..inference.settings import generator, whole
 from ..inference.training import Training
+from ..inference.variational_em import VariationalEM
 from ..posterior.fit import Fit
 from ..specification import Engine
 from .refits import log_densities_left_out, units
@@ -179,6 +180,10 @@ class LOO(Criterion):
         return "highest"
 
     def check(self, name: str, bound: Bound, engine: Engine) -> None:
+        if isinstance(engine, VariationalEM):
+            raise SpecError(
+                f"criterion: expected bm.KFold() for a fit by bm.VariationalEM(), got {self!r} → leave it out"
+            )
         if isinstance(engine, EM | Training) and bound.features is None:
             raise SpecError(
                 f"criterion: expected bm.BIC(), bm.ICL() or bm.KFold() for point fits by EM, got {self!r} → leave it "

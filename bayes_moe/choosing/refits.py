@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..binding.bind import Bound
-from ..fitting import fit_bound
+from ..fitting import fit_bound, outcome_of
 from ..inference.outcome import Outcome, Status
 from ..inference.progress import Report
 from ..posterior.draws import Draws
@@ -56,7 +56,7 @@ def _left_out(fit: Fit, block: np.ndarray) -> np.ndarray:
     if outcome.status is Status.INTERRUPTED:
         raise KeyboardInterrupt
     permutations = np.tile(np.arange(bound.parameters.experts), (outcome.draws[..., 0].size, 1))
-    draws = Draws(replace(bound, data=data), outcome.draws, permutations)
+    draws = Draws(replace(bound, data=data), outcome.draws, permutations, outcome.posterior)
     return _mean_log_density(draws, block)
 
 
@@ -65,7 +65,8 @@ def _run(fit: Fit, bound: Bound) -> tuple[Bound, Outcome]:
     if bound.features is not None:
         again = fit_bound(bound, fit.engine, None, _SILENT)
         return again.bound, again.outcome
-    return bound, fit.engine.run(bound.density, start=fit.outcome.mode, report=_SILENT)
+    start = fit.outcome.mode if fit.outcome.posterior is None else fit.outcome.draws[0, 0]
+    return bound, outcome_of(bound, fit.engine, start, _SILENT)
 
 
 def _mean_log_density(draws: Draws, block: np.ndarray) -> np.ndarray:

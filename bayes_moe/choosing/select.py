@@ -16,6 +16,7 @@ from ..inference.outcome import Status
 from ..inference.progress import Report
 from ..inference.settings import settle_seed
 from ..inference.training import Training
+from ..inference.variational_em import VariationalEM
 from ..mixture import MixtureOfExperts
 from ..posterior.fit import Fit
 from ..scaling import Scaling
@@ -157,6 +158,8 @@ def _engines(candidates: tuple[Candidate, ...], engine: Engine | None) -> list[E
 
 def _default(bounds: list[Bound], engines: list[Engine]) -> Criterion:
     if any(bound.features is not None for bound in bounds):
+        return KFold(5)
+    if any(isinstance(engine, VariationalEM) for engine in engines):
         return KFold(5)
     return BIC() if all(isinstance(engine, EM | Training) for engine in engines) else LOO()
 

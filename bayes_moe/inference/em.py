@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ..errors import InterruptedFit, Notice
 from ..log_density import Latent
@@ -83,7 +84,9 @@ class EM:
         search = Search(density, self.starts, seed, self._finish)
         interrupted = False
         try:
-            with np.errstate(all="ignore"):  # whatever the user has set; what is not finite is not certified
+            # errors of arithmetic as they come, whatever the user has set: what is not finite is not certified; BLAS
+            # without threads of its own, which spin for a while after every small product and hold up passes over rows
+            with np.errstate(all="ignore"), threadpool_limits(1, user_api="blas"):
                 if start is not None:
                     search.take(start, "start")
                 else:

@@ -9,6 +9,7 @@ from enum import Enum
 import numpy as np
 
 from ..errors import Notice
+from ..log_density import CoefficientPosterior
 
 
 class Status(Enum):
@@ -87,6 +88,8 @@ class Outcome:
         Whether ``draws`` is a mode and not a sample.
     features
         The weights of the network that learned features; None without one.
+    posterior
+        Posteriors of the coefficients of the experts' means, where ``draws`` holds but their means; else None.
     """
 
     draws: np.ndarray
@@ -100,3 +103,4 @@ class Outcome:
     facts: Mapping[str, float | int | str] = field(default_factory=dict)
     point: bool = False
     features: np.ndarray | None = None
+    posterior: CoefficientPosterior | None = None

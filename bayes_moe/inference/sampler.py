@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -13,6 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from ..errors import InterruptedFit
 from ..log_density import Compiled, LogDensity, Machine
+from ..processors import processors
 from .charts import Chart, Function
 from .progress import Report
 from .settings import generator
@@ -120,11 +120,6 @@ def sample(chart: Chart, density: LogDensity, plan: Chains, report: Report) -> S
             trace, finished = sampler.abort(), False
     draws, stats = _read(trace, chart.size, plan, cut=not finished)
     return Sampled(draws, stats, finished)
-
-
-def processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _model(chart: Chart, density: LogDensity, seed: int) -> tuple[Any, Callable[[], None]]:

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from ..errors import InputError, SpecError, nearest
 from ..posterior.fit import Fit
 from ..posterior.mixtures import MixtureDraws, marginal
+from ..posterior.predictive import Predictive
 from .canvas import INK
 
 POINTS = 300
@@ -59,7 +60,7 @@ class Along:
         return whole if self.output is None else marginal(whole, self.output)
 
 
-def along(fit: Fit, column: str | int | None, *, points: int = POINTS, output: str | int | None = None) -> Along:
+def along(fit: Predictive, column: str | int | None, *, points: int = POINTS, output: str | int | None = None) -> Along:
     """Return evenly spaced rows over the range that a column has in training.
 
     Parameters
@@ -92,7 +93,7 @@ def along(fit: Fit, column: str | int | None, *, points: int = POINTS, output: s
     return Along(place, x, rows, names[place] + _held(others), y, name, at)
 
 
-def _output(fit: Fit, output: str | int | None) -> int | None:
+def _output(fit: Predictive, output: str | int | None) -> int | None:
     names = fit.data.outputs
     if not names and output is None:
         return None
@@ -108,18 +109,18 @@ def _output(fit: Fit, output: str | int | None) -> int | None:
     )
 
 
-def refuse_labels(fit: Fit, plot: str) -> None:
+def refuse_labels(fit: Predictive, plot: str) -> None:
     """Refuse to draw what labels do not have: means and densities."""
-    check_fit(fit)
+    check_predictive(fit)
     if fit.data.classes:
         raise SpecError(
             f"{plot}: expected a target that is a number, got labels → bm.plots.predictive draws their probabilities"
         )
 
 
-def position(fit: Fit, column: str | int | None) -> int:
+def position(fit: Predictive, column: str | int | None) -> int:
     """Return the position of a column in the training table; see `along`."""
-    check_fit(fit)
+    check_predictive(fit)
     names = fit.data.own.names
     if not names:
         raise InputError(
@@ -138,13 +139,22 @@ def position(fit: Fit, column: str | int | None) -> int:
 
 
 def check_fit(fit: object) -> None:
-    """Refuse anything that is not a fit."""
+    """Refuse anything that is not one fit, with experts of its own."""
+    check_predictive(fit)
     if not isinstance(fit, Fit):
+        raise SpecError(
+            f"fit: expected one fit, got {type(fit).__name__}, which has no experts → pass one of its .fits"
+        )
+
+
+def check_predictive(fit: object) -> None:
+    """Refuse anything that is neither a fit nor an average of fits."""
+    if not isinstance(fit, Predictive):
         raise SpecError(f"fit: expected a fit, got {type(fit).__name__} → pass what bm.fit returned")
 
 
 def scatter(
-    fit: Fit,
+    fit: Predictive,
     ax: Axes,
     path: Along,
     *,
@@ -191,14 +201,14 @@ def scatter(
     )
 
 
-def data_range(fit: Fit, path: Along) -> tuple[float, float]:
+def data_range(fit: Predictive, path: Along) -> tuple[float, float]:
     """Return limits for an axis of y that shows all rows."""
     y = path.y[fit.data.weights > 0]
     room = 0.06 * (y.max() - y.min()) or 1.0
     return float(y.min() - room), float(y.max() + room)
 
 
-def shown_rows(fit: Fit) -> np.ndarray:
+def shown_rows(fit: Predictive) -> np.ndarray:
     """Return the positions of the rows that plots draw."""
     rows = np.flatnonzero(fit.data.weights > 0)
     if len(rows) <= _MOST_POINTS:
@@ -206,7 +216,7 @@ def shown_rows(fit: Fit) -> np.ndarray:
     return np.asarray(rows[np.linspace(0, len(rows) - 1, _MOST_POINTS).round().astype(int)])
 
 
-def _nearness(fit: Fit, path: Along) -> np.ndarray:
+def _nearness(fit: Predictive, path: Along) -> np.ndarray:
     """Return an opacity for each row: how near its other columns are to the path, in their standard deviations."""
     others: np.ndarray = np.delete(np.asarray(fit.data.own.values), path.column, axis=1)
     held = np.delete(path.table[0], path.column)

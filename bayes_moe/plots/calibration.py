@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from .. import scores
+from ..errors import InputError
 from ..inference.settings import Seed, generator
 from ..posterior.predictive import Predictive
 from .canvas import ALARM, GREY, INK, canvas
@@ -22,8 +24,8 @@ _NAMED = (0.5, 0.9)
 
 def calibration(
     fit: Predictive,
-    X: Any,
-    y: Any,
+    X: Any = None,
+    y: Any = None,
     *,
     gate_X: Any = None,
     groups: Any = None,
@@ -31,7 +33,7 @@ def calibration(
     seed: Seed = 0,
     figure: Figure | SubFigure | None = None,
 ) -> Figure | SubFigure:
-    """Draw whether rows that the fit has not seen fall where it says, in two panels.
+    """Draw whether rows fall where the fit says, in two panels: rows it has not seen, or its own, each left out.
 
     Left: the share of rows whose y lies below the predictive quantile of each level, less that level. A curve that
     rises first and falls later means predictions too wide, one that falls first too narrow, one that stays above 0 too
@@ -44,7 +46,9 @@ def calibration(
     fit
         A fit, or an average of fits.
     X, y, gate_X, groups
-        Rows, as for ``fit.predict``, and what was seen there. Training rows look better than new ones.
+        Rows, as for ``fit.predict``, and what was seen there. Without them: the training rows, each by what the others
+        say of it (`bayes_moe.scores.loo_pit`), which needs draws; passed as if they were new, training rows look
+        better than they are.
     prob
         Probability that a curve of a calibrated fit stays within its band.
     seed
@@ -56,6 +60,10 @@ def calibration(
     ------
     SpecError
         If y is labels.
+    InputError
+        If only some of X, y and what belongs to them are given.
+    NotFittedError
+        Without X and y, for a point fit, or when weights are not whole numbers.
 
     References
     ----------
@@ -69,7 +77,7 @@ def calibration(
     >>> len(bm.plots.calibration(fit, new.X, new.y).axes)
     2
     """
-    values = scores.pit(fit, X, y, gate_X=gate_X, groups=groups, seed=seed)
+    values = _values(fit, X, y, gate_X, groups, seed)
     names = [f"{name}" for name in values["output"].values] if "output" in values.dims else [fit.data.y_name]
     curves = values.values.reshape(values.sizes["obs"], -1)
     if figure is None:
@@ -90,7 +98,28 @@ def calibration(
             ax.plot(_LEVELS, line, color=INK, linewidth=1.3, label=name if len(names) > 1 else "share of rows")
             ax.plot(_LEVELS[out], line[out], ".", color=ALARM, markersize=5.0, label="_out")
     _words(left, right, curves, central, (low, high))
+    if "pareto_k" in values.coords:
+        left.set_xlabel(f"level u ({_about_rows(values)})")
     return figure
+
+
+def _values(fit: Predictive, X: Any, y: Any, gate_X: Any, groups: Any, seed: Seed) -> xr.DataArray:
+    """Return the PIT of new rows, or of the training rows left out."""
+    if X is None and y is None and gate_X is None and groups is None:
+        return scores.loo_pit(fit, seed=seed)
+    if X is None or y is None:
+        missing = "X" if X is None else "y"
+        raise InputError(
+            f"{missing}: expected rows and their y, got one without the other → pass both, or neither X, y, gate_X nor "
+            "groups for the training rows, each left out"
+        )
+    return scores.pit(fit, X, y, gate_X=gate_X, groups=groups, seed=seed)
+
+
+def _about_rows(values: xr.DataArray) -> str:
+    bad = int((values["pareto_k"] > values.attrs["good_k"]).sum())
+    doubt = f", {bad} of {values.sizes['obs']} with a k-hat above {values.attrs['good_k']:.2g}" if bad else ""
+    return f"training rows, each left out{doubt}"
 
 
 def band(rows: int, prob: float) -> tuple[np.ndarray, np.ndarray]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
-from ..posterior.fit import Fit
+from ..posterior.predictive import Predictive
 from .along import Along, shown_rows
 from .canvas import expert_colours, legend
 
 _TICKS = (1.02, 1.05)
 
 
-def draw_classes(fit: Fit, path: Along, ax: Axes) -> Axes:
+def draw_classes(fit: Predictive, path: Along, ax: Axes) -> Axes:
     """Draw the probability of every label as the height of its band, and every row as a tick above them.
 
     Parameters

@@ -97,8 +97,9 @@ def _starts(ax: Axes, record: xr.Dataset) -> None:
     if record.sizes.get("start", 0) == 0:
         _nothing(ax, "one run, from the start that was given")
         return
-    values, recipes = record["start_log_posterior"].values, record["start_recipe"].values.astype(str)
-    optima = record["optimum_log_posterior"].values
+    recipes, bounded = record["start_recipe"].values.astype(str), "start_elbo" in record
+    values = record["start_elbo" if bounded else "start_log_posterior"].values
+    optima = np.array([record.attrs["elbo"]]) if bounded else record["optimum_log_posterior"].values
     kinds = sorted(set(recipes), key=lambda kind: -np.max(values[recipes == kind]))
     for row, kind in enumerate(kinds):
         here = np.sort(values[recipes == kind])
@@ -111,8 +112,11 @@ def _starts(ax: Axes, record: xr.Dataset) -> None:
     ax.set_xlim(optima[0] - 1.05 * depth, max(optima.max(), values.max()) + 0.05 * depth)
     ax.set_yticks(range(len(kinds)), [kind.replace("_", " ") for kind in kinds])
     ax.invert_yaxis()
-    hits, runs = int(record["optimum_hits"][0]), int(record.attrs.get("long_runs", 1))
-    ax.set(xlabel=f"log posterior (line: the best, {hits} of {runs} long runs)")
+    if bounded:
+        ax.set(xlabel="evidence lower bound (line: the end of the best)")
+    else:
+        hits, runs = int(record["optimum_hits"][0]), int(record.attrs.get("long_runs", 1))
+        ax.set(xlabel=f"log posterior (line: the best, {hits} of {runs} long runs)")
     ax.set_title(f"{len(values)} short runs, by kind of start")
 
 

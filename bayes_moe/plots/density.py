@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
-from ..posterior.fit import Fit
-from ..posterior.mixtures import Components, MixtureDraws, log_density, predictive_mean, predictive_variance
+from ..posterior.blend import Blend, log_density, marginal, predictive_moments
+from ..posterior.mixtures import Components, MixtureDraws
+from ..posterior.predictive import Predictive
 from .along import Along, along, data_range, refuse_labels, scatter
 from .canvas import canvas
 
@@ -20,7 +21,7 @@ _MOST_ROOM = 0.4
 
 
 def density(
-    fit: Fit, *, column: str | int | None = None, output: str | int | None = None, ax: Axes | None = None
+    fit: Predictive, *, column: str | int | None = None, output: str | int | None = None, ax: Axes | None = None
 ) -> Axes:
     """Draw the predictive density p(y | x) over x and y, with the data on top.
 
@@ -30,7 +31,7 @@ def density(
     Parameters
     ----------
     fit
-        A fit by any engine.
+        A fit by any engine, or an average of fits.
     column
         Name or position of the column along the axis; None: the first. The others are held at their medians, and
         rows far from there are pale.
@@ -57,7 +58,8 @@ def density(
     refuse_labels(fit, "density")
     path = along(fit, column, points=_ACROSS, output=output)
     ax = canvas(ax)
-    mixture = _thinned(path.mixture(fit.mixture(path.table)))
+    whole = fit.mixture(path.table)
+    mixture = _thinned(whole if path.output is None else marginal(whole, path.output))
     y = _heights(fit, path, mixture)
     values = np.exp(log_density(_repeated(mixture), np.tile(y, _ACROSS))).reshape(_ACROSS, _UP).T
     top = values.max()
@@ -71,10 +73,11 @@ def density(
     return ax
 
 
-def _heights(fit: Fit, path: Along, mixture: MixtureDraws) -> np.ndarray:
+def _heights(fit: Predictive, path: Along, mixture: MixtureDraws | Blend) -> np.ndarray:
     """Return evenly spaced values of y over the data and two predictive standard deviations, within reason."""
     low, high = data_range(fit, path)
-    mean, spread = predictive_mean(mixture), np.sqrt(predictive_variance(mixture))
+    mean, variance = predictive_moments(mixture)
+    spread = np.sqrt(variance)
     room = _MOST_ROOM * (high - low)
     low, high = (
         max(low - room, min(low, (mean - 2 * spread).min())),
@@ -83,8 +86,14 @@ def _heights(fit: Fit, path: Along, mixture: MixtureDraws) -> np.ndarray:
     return np.linspace(low, high, _UP)
 
 
-def _thinned(mixture: MixtureDraws) -> MixtureDraws:
+def _thinned(mixture: MixtureDraws | Blend) -> MixtureDraws | Blend:
     """Return the same mixture of evenly spread draws."""
+    if isinstance(mixture, Blend):
+        return Blend(tuple(_fewer(part) for part in mixture.mixtures), mixture.weights)
+    return _fewer(mixture)
+
+
+def _fewer(mixture: MixtureDraws) -> MixtureDraws:
     step = -(-mixture.draws // _MOST_DRAWS)
 
     def every(rows: slice, draws: slice) -> Components:
@@ -93,8 +102,14 @@ def _thinned(mixture: MixtureDraws) -> MixtureDraws:
     return replace(mixture, draws=-(-mixture.draws // step), components=every)
 
 
-def _repeated(mixture: MixtureDraws) -> MixtureDraws:
+def _repeated(mixture: MixtureDraws | Blend) -> MixtureDraws | Blend:
     """Return the mixture with every row as often as there are heights; gates are not computed again for each."""
+    if isinstance(mixture, Blend):
+        return Blend(tuple(_rows_repeated(part) for part in mixture.mixtures), mixture.weights)
+    return _rows_repeated(mixture)
+
+
+def _rows_repeated(mixture: MixtureDraws) -> MixtureDraws:
     log_gate, parameters = mixture.components(slice(0, mixture.rows), slice(0, mixture.draws))
 
     def looked_up(rows: slice, draws: slice) -> Components:

@@ -8,7 +8,7 @@ from matplotlib.image import AxesImage
 from matplotlib.path import Path
 
 from ..posterior.fit import Fit
-from .along import along, data_range, refuse_labels, scatter
+from .along import along, check_fit, data_range, refuse_labels, scatter
 from .canvas import canvas, expert_colours, legend, note_labels
 from .lines import draws_along, expert_lines
 
@@ -51,6 +51,7 @@ def experts(
     'y'
     """
     refuse_labels(fit, "experts")
+    check_fit(fit)
     path = along(fit, column, output=output)
     ax = canvas(ax)
     scatter(fit, ax, path, size=12.0, label="data")

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
 from ..posterior.fit import Fit
-from .along import along
+from .along import along, check_fit
 from .canvas import INK, canvas, expert_colours, legend, note_labels
 from .lines import gates_along
 
@@ -42,6 +42,7 @@ def gate(fit: Fit, *, column: str | int | None = None, ax: Axes | None = None) -
     >>> bm.plots.gate(fit).get_ylabel()
     'gate probability'
     """
+    check_fit(fit)
     path = along(fit, column)
     ax = canvas(ax, height=2.8)
     probability = fit.gate(path.table).values

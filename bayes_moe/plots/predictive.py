@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
 from ..posterior.fit import Fit
+from ..posterior.predictive import Predictive
 from .along import along, scatter
 from .canvas import GREY, INK, canvas, legend
 from .classes import draw_classes
@@ -18,7 +19,7 @@ _BAND = "#8fa8c2"
 
 
 def predictive(
-    fit: Fit,
+    fit: Predictive,
     *,
     column: str | int | None = None,
     output: str | int | None = None,
@@ -34,7 +35,7 @@ def predictive(
     Parameters
     ----------
     fit
-        A fit by any engine.
+        A fit by any engine, or an average of fits, which has no experts to draw.
     column
         Name or position of the column along the axis; None: the first. The others are held at their medians, and
         rows far from there are pale.
@@ -76,8 +77,9 @@ def predictive(
         )
     scatter(fit, ax, path, label="data")
     ax.plot(path.x, path.own(fit.predict(path.table)), color=INK, linewidth=1.3, zorder=5, label="mean")
-    expert_lines(ax, path.x, path.own(fit.expert_means(path.table)), fit.gate(path.table).values, width=3.0)
-    ax.plot([], [], color=GREY, linewidth=3.0, label="experts")
+    if isinstance(fit, Fit):
+        expert_lines(ax, path.x, path.own(fit.expert_means(path.table)), fit.gate(path.table).values, width=3.0)
+        ax.plot([], [], color=GREY, linewidth=3.0, label="experts")
     ax.set(xlabel=path.title, ylabel=path.y_name, xlim=(path.x[0], path.x[-1]))
     legend(ax)
     return ax

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ..posterior.fit import Fit
-from .along import along, data_range, scatter
+from .along import along, check_fit, data_range, scatter
 from .canvas import INK, canvas, expert_colours, legend, note_labels
 from .lines import expert_lines
 
@@ -46,6 +46,7 @@ def responsibilities(
     >>> bm.plots.responsibilities(fit).get_xlabel()
     'x0'
     """
+    check_fit(fit)
     path = along(fit, column, output=output)
     ax = canvas(ax)
     table = np.asarray(fit.data.own.values)

@@ -12,6 +12,7 @@ import numpy as np
 from ..data import Data
 from ..errors import InputError, SpecError
 from ..families import Family, Support
+from . import tables
 from .blend import Blend
 from .fit import Fit
 from .notebook import paragraphs
@@ -19,7 +20,7 @@ from .predictive import Predictive
 from .saving_average import save_average
 from .scores import averaged_loo
 
-_OF_ONE_FIT = ("gate", "expert_means", "responsibilities", "summary", "prior_summary", "point", "bic", "icl", "model")
+_OF_ONE_FIT = ("gate", "expert_means", "responsibilities", "prior_summary", "point", "bic", "icl", "model")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -64,6 +65,19 @@ class FitAverage(Predictive):
     def counting(self) -> tuple[Fit, ...]:
         """The fits of positive weight."""
         return tuple(fit for name, fit in self.fits.items() if self.weights[name] > 0)
+
+    @property
+    def weighed(self) -> tuple[tuple[Fit, float], ...]:
+        """The fits that count, with their weights."""
+        return tuple((fit, self.weights[name]) for name, fit in self.fits.items() if self.weights[name] > 0)
+
+    def summary(self) -> Any:
+        """Return a row for every fit: weight, number of experts, engine, verdict and warnings (pandas frame).
+
+        Experts of different fits have nothing in common that a table could hold: ``effects()`` says what every column
+        does to the predictions of the average, ``fits[name].summary()`` what the experts of one fit are.
+        """
+        return tables.members(self.weights, self.fits)
 
     def mixture(self, X: Any, gate_X: Any = None, groups: Any = None) -> Blend:
         """Return the weighted mixtures of all fits at rows."""

@@ -19,12 +19,32 @@ def point_of(outcome: Outcome, engine: Any, asked: str) -> np.ndarray:
     NotFittedError
         For draws, in the name of what was asked for.
     """
+    if outcome.posterior is not None:
+        raise NotFittedError(
+            f"{asked}: expected a fit at a mode, got coefficients with posteriors from {type(engine).__name__} → its "
+            "evidence lower bound is fit.outcome.facts['elbo']; compare log densities of held-out rows"
+        )
     if not outcome.point or outcome.mode is None:
         raise NotFittedError(
             f"{asked}: expected a point fit, got draws from {type(engine).__name__} → use engine=bm.EM(), or "
             "fit.loo() for a posterior"
         )
     return outcome.mode
+
+
+def named_point(bound: Bound, outcome: Outcome, engine: Any) -> dict[str, np.ndarray]:
+    """Return the mode, or means of coefficients with points for the rest, by value variable.
+
+    Raises
+    ------
+    NotFittedError
+        Where there is neither.
+    """
+    mode = outcome.mode if outcome.posterior is None else outcome.draws[0, 0]
+    if mode is None:
+        raise NotFittedError(f"point: expected a fit that knows its mode, got one by {engine!r} → use bm.EM()")
+    network = {} if bound.features is None else bound.features.named()
+    return network | bound.parameters.named(mode)
 
 
 def log_posterior(bound: Bound, outcome: Outcome, engine: Any) -> float:

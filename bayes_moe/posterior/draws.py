@@ -13,6 +13,7 @@ from ..binding.bind import Bound
 from ..binding.describe import all_coefficients, user_coefficients, user_dims
 from ..families import Role
 from ..gates import BoundGate
+from ..log_density import CoefficientPosterior
 from .matching import Matching, TreeOrder
 from .mixed import WHICH, Mixed, slot
 from .mixtures import MixtureDraws, Straight, allocation, gate_probabilities
@@ -37,11 +38,14 @@ class Draws:
         (chains, draws, size) unconstrained vectors, as the engine gave them.
     permutations
         (chains * draws, K): relabelled expert j is raw expert ``permutations[s, j]``.
+    posterior
+        Posteriors of the coefficients of the experts' means, where one draw holds but their means.
     """
 
     bound: Bound
     q: np.ndarray
     permutations: np.ndarray
+    posterior: CoefficientPosterior | None = None
 
     @property
     def flat(self) -> np.ndarray:
@@ -76,7 +80,7 @@ class Draws:
         ``groups`` (n,) are positions of the rows' groups among those of training, -1 for others: where training knows
         a group, what it says of its label under every draw stands in place of the gate.
         """
-        found = mixture_draws(self.bound, self.coefficients, table)
+        found = mixture_draws(self.bound, self.coefficients, table, self.posterior)
         if groups is None or not np.any(groups >= 0):
             return found
         known, joint = self.group_joint(groups)
@@ -106,8 +110,13 @@ def permute_rows(coefficients: np.ndarray, permutations: np.ndarray, gate: Bound
     return np.concatenate(pieces, axis=1)
 
 
-def mixture_draws(bound: Bound, coefficients: np.ndarray, table: np.ndarray) -> MixtureDraws:
-    """Return the mixture of every draw at rows of the raw table, in the user's units of y."""
+def mixture_draws(
+    bound: Bound, coefficients: np.ndarray, table: np.ndarray, posterior: CoefficientPosterior | None = None
+) -> MixtureDraws:
+    """Return the mixture of every draw at rows of the raw table, in the user's units of y.
+
+    With a ``posterior`` of coefficients, φ'Sφ is added to the variance of every Normal expert.
+    """
     parameters, scaling = bound.parameters, bound.design.scaling
     design = bound.design.matrix(table)
     added, given = bound.extras.added(table), bound.extras.arguments(table)
@@ -125,6 +134,9 @@ def mixture_draws(bound: Bound, coefficients: np.ndarray, table: np.ndarray) -> 
             eta += added[rows]
         log_gate = _log_gate(parameters.gate, eta[:, :, : parameters.gate.predictors])
         slots = _in_units(bound, eta)
+        if posterior is not None:
+            variances = posterior.variances(design[rows])
+            slots[1] = 0.5 * np.logaddexp(2.0 * slots[1], np.log(variances) + 2.0 * np.log(scale))
         values = {name: column[None, rows, None] for name, column in given.items()}
         if alone is not None:
             return log_gate, values | dict(zip(alone.predicted, slots, strict=True))

@@ -13,16 +13,15 @@ import xarray as xr
 
 from ..binding.bind import Bound
 from ..data import Data
-from ..errors import NotFittedError
 from ..families import Support
 from ..inference.outcome import Outcome
 from ..mixture import MixtureOfExperts
-from ..newdata import read_rows
 from . import criteria, label_free, mixtures, modes, notebook, predictions, scores, tables
 from .draws import Draws, Labels
 from .mixtures import MixtureDraws
 from .predictive import Predictive
 from .saving import save
+from .shrinkage import coefficient_errors
 from .standard_errors import Errors, standard_errors
 from .status import FitStatus
 
@@ -75,17 +74,14 @@ class Fit(Predictive):
     @cached_property
     def draws(self) -> Draws:
         """The relabelled draws."""
-        return Draws(self.bound, self.outcome.draws, self.labels.permutations)
+        return Draws(self.bound, self.outcome.draws, self.labels.permutations, self.outcome.posterior)
 
     # -- point fits --------------------------------------------------------------------------------------------
 
     @property
     def point(self) -> dict[str, np.ndarray]:
-        """The mode as {value variable name: unconstrained value}, what the PyMC model's logp functions take."""
-        if self.outcome.mode is None:
-            raise NotFittedError(f"point: expected a fit that knows its mode, got one by {self.engine!r} → use bm.EM()")
-        network = {} if self.bound.features is None else self.bound.features.named()
-        return network | self.bound.parameters.named(self.outcome.mode)
+        """The mode, or posterior means, as {value variable name: unconstrained value}, as PyMC's logp takes it."""
+        return criteria.named_point(self.bound, self.outcome, self.engine)
 
     @property
     def log_likelihood(self) -> float:
@@ -176,18 +172,7 @@ class Fit(Predictive):
 
     def mixture(self, X: Any, gate_X: Any = None, groups: Any = None) -> MixtureDraws:
         """Return the mixture of every draw at rows; what the other predictions are made of."""
-        data = self.data
-        table, codes = read_rows(
-            X,
-            data.own,
-            gate_X=gate_X,
-            gate_columns=data.gate_columns,
-            groups=groups,
-            known=data.groups,
-            formula=data.formula,
-            mean=data.mean,
-        )
-        return self.draws.mixture(table, codes)
+        return predictions.mixture_at(self.draws, X, gate_X, groups)
 
     @property
     def support(self) -> Support:
@@ -202,14 +187,14 @@ class Fit(Predictive):
         For draws: ArviZ's summary with an equal-tailed interval of ``prob``. For a point fit: the mode, its standard
         errors from the observed information of the log posterior (``se``; Louis 1982), and those of the sandwich, which
         do not lean on the model being right (``sandwich_se``; White 1982); ``attrs["no_standard_errors"]`` says why
-        where there are none.
+        where there are none. By ``bm.VariationalEM()``: posterior means, and deviations ``sd`` where there are some.
         """
         posterior = self.idata["posterior"].to_dataset()
         return tables.summary(posterior, prob, self._errors if self.outcome.point else None)
 
     @cached_property
-    def _errors(self) -> Errors | str:
-        return standard_errors(self.bound, self.draws)
+    def _errors(self) -> Errors | dict[str, np.ndarray] | str:
+        return (coefficient_errors if self.outcome.posterior else standard_errors)(self.bound, self.draws)
 
     def optima(self) -> Any:
         """Return a row for every optimum that EM's search found, the best first (a pandas frame).
@@ -243,6 +228,10 @@ class Fit(Predictive):
     @cached_property
     def _modes(self) -> xr.Dataset:
         return modes.modes_in(self.idata, self.bound, self.outcome)
+
+    def shrinkage(self) -> Any:
+        """Return what ``bm.VariationalEM()`` learned of the prior of every expert's groups of slopes (a frame)."""
+        return tables.shrinkage(self.bound, self.outcome, self.engine)
 
     def prior_summary(self) -> Any:
         """Return every free variable with its prior on the standardised scale and what it means for the user."""

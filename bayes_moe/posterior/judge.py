@@ -27,7 +27,8 @@ _SIZE_ROWS = 300
 def judge(bound: Bound, outcome: Outcome, draws: Draws, labels: Labels, tree: xr.DataTree) -> FitStatus:
     """Return the status of a fit, from the groups ``posterior`` and, if it is there, ``modes`` of its tree."""
     rows = int(np.count_nonzero(bound.data.weights > 0))
-    weak = weak_data(rows, bound.parameters.size)
+    # coefficients that are integrated out need no rows of their own
+    weak = None if outcome.posterior is not None else weak_data(rows, bound.parameters.size)
     notices = [*bound.data.notices, *([weak] if weak else []), *outcome.notices]
     notices += expert_notices(bound, draws, point=outcome.point)
     notices += duplicate_notices(bound, outcome) if outcome.point else ()
@@ -39,7 +40,9 @@ def judge(bound: Bound, outcome: Outcome, draws: Draws, labels: Labels, tree: xr
         if labels.ambiguous and not outcome.point:
             notices.append(ambiguous(labels))
         sentence = outcome.status.value
-        if outcome.point and not outcome.optima:
+        if outcome.posterior is not None:
+            sentence = f"{sentence} {_about_bound(outcome)}"
+        elif outcome.point and not outcome.optima:
             sentence = f"{sentence} {_about_training(outcome)}"
         elif outcome.point:
             sentence = f"{sentence} {_about_optimum(outcome)}"
@@ -59,7 +62,8 @@ def judge(bound: Bound, outcome: Outcome, draws: Draws, labels: Labels, tree: xr
     failures = " ".join(n.message for n in verdict.notices if severity(n.code) is Severity.FAILURE)
     sentence = f"Not converged: {failures}" if not verdict.converged else str(verdict)
     used = about_experts_used(draws) if labels.ambiguous else ""
-    sentence = " ".join(part for part in (sentence, _about_second_run(outcome), about_modes(modes), used) if part)
+    named = about_modes(modes, one_too=not verdict.converged)
+    sentence = " ".join(part for part in (sentence, _about_second_run(outcome), named, used) if part)
     return FitStatus(verdict.converged, sentence, tuple(notices))
 
 
@@ -148,6 +152,13 @@ def _feature_notices(bound: Bound, outcome: Outcome) -> Iterator[Notice]:
             "Features frozen after training: the network was trained first and then held fixed, and everything here is "
             "about its output layer given the features, whose own uncertainty is left out.",
         )
+
+
+def _about_bound(outcome: Outcome) -> str:
+    facts = outcome.facts
+    rounds = len(outcome.history["elbo"]) - 1
+    text = f"Evidence lower bound {facts['elbo']:.4f} after {_counted(rounds, 'round')}"
+    return f"{text}, the best of {_counted(facts['starts'], 'start')}." if facts["starts"] else f"{text}."
 
 
 def _about_training(outcome: Outcome) -> str:

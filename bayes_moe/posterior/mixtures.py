@@ -342,6 +342,17 @@ def cdf(m: MixtureDraws, y: ArrayLike) -> Floats:
 
 
 @np.errstate(all="ignore")
+def weighted_cdf(m: MixtureDraws, y: ArrayLike, weights: Floats) -> Floats:
+    """Return Σ_s w_si Σ_k g_sk F_sk(y_i), shape (n,), for weights (S, n) of the draws that sum to 1 in every row."""
+    values, total = outcomes(m, y), np.zeros(m.rows)
+    for piece in pieces(m):
+        below = m.family.cdf(values[piece.rows, None], **piece.parameters)
+        by_draw = gated(np.exp(piece.log_gate), below).sum(axis=-1)
+        total[piece.rows] += (weights[piece.draws, piece.rows] * by_draw).sum(axis=0)
+    return np.minimum(total, 1.0)
+
+
+@np.errstate(all="ignore")
 def allocation(m: MixtureDraws, y: ArrayLike) -> Floats:
     """Return the probability that expert k made y_i of the training rows (n, K): E[g_k f_k / Σ_j g_j f_j] over draws.
 

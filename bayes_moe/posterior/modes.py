@@ -131,6 +131,11 @@ def modes_in(idata: xr.DataTree, bound: Bound, outcome: Outcome) -> xr.Dataset:
         If there are no modes.
     """
     found = idata["modes"].to_dataset() if "modes" in idata.children else modes_of(bound, outcome)
+    if found is None and outcome.posterior is not None:
+        raise NotFittedError(
+            "modes: expected a fit that climbed to modes, got coefficients with posteriors from bm.VariationalEM() → "
+            "fit with bm.EM() or an engine for posteriors"
+        )
     if found is None:
         raise NotFittedError(
             "modes: expected a fit that climbed to modes, got a network whose training was stopped early → fit with "
@@ -181,13 +186,16 @@ def modes_notices(table: xr.Dataset | None) -> Iterator[Notice]:
         )
 
 
-def about_modes(table: xr.Dataset | None) -> str:
-    """Return a sentence that names the modes that matter; nothing where there is but one."""
-    if table is None:
+def about_modes(table: xr.Dataset | None, *, one_too: bool = False) -> str:
+    """Return a sentence that names the modes that matter; nothing where only one does, unless asked for.
+
+    Of chains that have not converged it is worth knowing that they are all in the mode that holds the mass.
+    """
+    if table is None or table.sizes["mode"] < 2:
         return ""
     share, seen = np.nan_to_num(table["share"].values), np.nan_to_num(table["draws"].values)
     told = np.flatnonzero((share >= _MATTERS) | (seen > 0))
-    if len(told) < 2:
+    if len(told) < (1 if one_too else 2):
         return ""
     each = [f"mode {i} holds {share[i]:.0%} and has {seen[i]:.0%} of the draws looked at" for i in told]
     return f"Of {table.sizes['mode']} modes by Laplace's approximation (fit.modes()), {listed(each, limit=4)}."

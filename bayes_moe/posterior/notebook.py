@@ -14,7 +14,9 @@ from .draws import Labels
 from .status import FitStatus
 
 _ROWS = 60
-_BADGE = "color: #fff; border-radius: 0.6em; padding: 0 0.6em"
+# White on these has a contrast of 5 and more (WCAG AA); all other text has the colour of the notebook's theme.
+_GREEN, _BROWN, _RED = "#2e7d32", "#8d5300", "#c62828"
+_BADGE = "color: #fff; border-radius: 0.6em; padding: 0 0.6em; white-space: nowrap"
 
 
 class Shown(Protocol):
@@ -53,8 +55,8 @@ def as_html(title: str, fit: Shown, parameters: Any, modes: Any = None) -> str:
     name = "Parameters by expert, whose names mean little here" if fit.labels.ambiguous else "Parameters"
     parts = {name: parameters} | ({"Modes": modes} if modes is not None and len(modes) > 1 else {})
     good = status.converged
-    colour, word = ("#2e7d32", "converged") if good and not status.notices else ("#b26a00", "converged, with warnings")
-    colour, word = (colour, word) if good else ("#c62828", "not converged")
+    colour, word = (_GREEN, "converged") if good and not status.notices else (_BROWN, "converged, with warnings")
+    colour, word = (colour, word) if good else (_RED, "not converged")
     return "".join(
         [
             "<div style='font-family: sans-serif; max-width: 60em'>",
@@ -80,12 +82,15 @@ def _notices(status: FitStatus) -> Iterator[str]:
         return
     yield "<ul>"
     for notice in status.notices:
-        yield f"<li><code>{escape(notice.code)}</code> {escape(notice.message)}</li>"
+        text = "see above" if notice.message in status.sentence else notice.message
+        yield f"<li><code>{escape(notice.code)}</code> {escape(text)}</li>"
     yield "</ul>"
 
 
 def _folded(name: str, content: str, *, opened: bool) -> str:
-    return f"<details{' open' if opened else ''}><summary>{escape(name)}</summary>{content}</details>"
+    """Return what can be folded away; a table that is wider than the notebook scrolls by itself."""
+    inside = f"<div style='overflow-x: auto'>{content}</div>"
+    return f"<details{' open' if opened else ''}><summary>{escape(name)}</summary>{inside}</details>"
 
 
 def _table(frame: Any) -> str:

@@ -24,6 +24,11 @@ def optima_rows(bound: Bound, outcome: Outcome) -> list[dict[str, object]]:
     NotFittedError
         If no search for optima was part of the fit.
     """
+    if outcome.posterior is not None:
+        raise NotFittedError(
+            "optima: expected a fit at or around a mode, got coefficients with posteriors → fit.idata['fit'] has the "
+            "bounds that the starts reached"
+        )
     if not outcome.optima:
         raise NotFittedError(
             "optima: expected a fit at or around a mode, got a network whose training was stopped early → fit its "

@@ -12,13 +12,31 @@ from ..data import Data
 from ..errors import SpecError
 from ..families import Support
 from ..inference.settings import Seed, generator, settle_seed
+from ..newdata import read_rows
 from . import blend, mixtures, quantiles
 from .blend import Blend
+from .draws import Draws
 from .labelled import class_probabilities
 from .mixtures import MixtureDraws
 
 _ORDERLESS = {Support.CLASSES: "labels without an order"}
 _LABELS = {Support.CLASSES: "labels without an order", Support.LEVELS: "labels, whose distances mean nothing"}
+
+
+def mixture_at(draws: Draws, X: Any, gate_X: Any, groups: Any) -> MixtureDraws:
+    """Return the mixture of every draw at rows as the user has them."""
+    data = draws.bound.data
+    table, codes = read_rows(
+        X,
+        data.own,
+        gate_X=gate_X,
+        gate_columns=data.gate_columns,
+        groups=groups,
+        known=data.groups,
+        formula=data.formula,
+        mean=data.mean,
+    )
+    return draws.mixture(table, codes)
 
 
 def mean(m: MixtureDraws | Blend, data: Data) -> xr.DataArray:

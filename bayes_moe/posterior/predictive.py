@@ -15,6 +15,7 @@ from ..inference.settings import Seed
 from ..newdata import read_target
 from . import blend, predictions, tables
 from .blend import Blend
+from .effects import effects_of
 from .mixtures import MixtureDraws
 
 
@@ -47,6 +48,27 @@ class Predictive(ABC):
     def target(self, y: Any, rows: int) -> np.ndarray:
         """Return y of some rows as numbers: as it is, or the codes of labels."""
         return read_target(y, rows, self.data.classes, self.data.outputs)
+
+    @property
+    def weighed(self) -> tuple[tuple[Any, float], ...]:
+        """The fits that it is made of, with their weights."""
+        return ((self, 1.0),)
+
+    def effects(self, prob: float = 0.8) -> Any:
+        """Return what every column of X does to predictions, a row each, strongest first (pandas frame).
+
+        A column is put at the lower and at the upper quantile that hold ``prob`` of its training rows between them, or
+        at the first level and at another, in up to 200 training rows that keep their other columns. ``mean_at_low``,
+        ``mean_at_high`` and their difference ``change`` are predictive means averaged over these rows, ``sd_at_low``
+        and ``sd_at_high`` predictive standard deviations: partial dependence (Friedman 2001, Annals of Statistics 29),
+        whatever the labels of experts. Where columns go together, rows are made that nature does not make.
+
+        Raises
+        ------
+        InputError
+            If ``prob`` is none, y is not one number, or the fit has groups or a formula.
+        """
+        return tables.effects(effects_of(self.weighed, prob))
 
     def predict(self, X: Any, *, gate_X: Any = None, groups: Any = None) -> xr.DataArray:
         """Return the predictive mean (obs,) or (obs, output); of labels, the most probable one."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +26,7 @@ from ..errors import InputError, Notice, SaveFileError
 from ..formula import Formula
 from ..groups import Groups
 from ..inference.outcome import Optimum, Outcome, Status
+from ..log_density import CoefficientPosterior
 from ..mixture import MixtureOfExperts
 from ..raw_columns import RawColumn
 from ..records import Arrays, Schema, parse_json, record, write_json
@@ -106,6 +107,7 @@ _RECORDS = (
     Notice,
     Outcome,
     Optimum,
+    CoefficientPosterior,
     Status,
     Labels,
     FitStatus,
@@ -237,9 +239,27 @@ def check(saved: SavedFit) -> None:
         _shaped(f"outcome.optima.{i}.q", optimum.q, (size,))
     _check_network(saved.model, outcome.features)
     experts = len(saved.model.experts)
+    _check_posterior(outcome, experts)
     _shaped("labels.permutations", labels.permutations, (chains * draws, experts))
     if not (np.sort(labels.permutations, axis=1) == np.arange(experts)).all():
         raise SaveFileError(f"labels.permutations: expected permutations of {experts} experts, got other numbers")
+
+
+def _check_posterior(outcome: Outcome, experts: int) -> None:
+    """Refuse posteriors of coefficients that are not one of an expert each."""
+    found = outcome.posterior
+    if found is None:
+        return
+    for part in fields(found):
+        values = getattr(found, part.name)
+        if len(values) != experts:
+            raise SaveFileError(f"outcome.posterior.{part.name}: expected {experts} entries, got {len(values)}")
+        for expert, (array, positions, logs) in enumerate(
+            zip(values, found.positions, found.log_precisions, strict=True)
+        ):
+            width = positions.size
+            shapes = {"positions": (width,), "roots": (width, width)}
+            _shaped(f"outcome.posterior.{part.name}.{expert}", array, shapes.get(part.name, (logs.size,)))
 
 
 def _check_network(model: MixtureOfExperts, weights: np.ndarray | None) -> None:

@@ -17,17 +17,13 @@ from .tree import log_likelihood_group
 
 def loo(draws: Draws, outcome: Outcome, idata: xr.DataTree) -> Any:
     """Return ArviZ's PSIS-LOO of a posterior fit: one row is left out, or one group of rows."""
-    if outcome.point:
-        raise NotFittedError(
-            "loo: expected posterior draws, got a point fit → fit with bm.NUTS(), bm.Laplace() or bm.ADVI(); point "
-            "fits by bm.EM() have fit.bic and fit.icl"
-        )
-    weights = draws.bound.data.weights
-    if np.any(weights != np.round(weights)):
-        raise NotFittedError(
-            "loo: expected whole-number weights, got fractions → rows of a power likelihood cannot be left out one by "
-            "one; compare predictions on held-out rows with fit.log_density"
-        )
+    refuse_without_loo(
+        draws,
+        outcome,
+        "loo",
+        "point fits by bm.EM() have fit.bic and fit.icl",
+        "compare predictions on held-out rows with fit.log_density",
+    )
     # arviz_stats takes a second to import, which `import bayes_moe` must not cost
     import arviz_stats
 
@@ -41,6 +37,44 @@ def loo(draws: Draws, outcome: Outcome, idata: xr.DataTree) -> Any:
             log_p, log_q = np.ravel(stats["log_p"]), np.ravel(stats["log_q"])
             return arviz_stats.loo_approximate_posterior(tree, log_p, log_q, pointwise=True, var_name="y")
         return arviz_stats.loo(tree, pointwise=True, var_name="y")
+
+
+def refuse_without_loo(draws: Draws, outcome: Outcome, asked: str, of_points: str, of_powers: str) -> None:
+    """Refuse fits of which no row can be left out by weighing draws.
+
+    Raises
+    ------
+    NotFittedError
+        In the name of what was asked for, with what there is for point fits, and for power likelihoods.
+    """
+    if outcome.point:
+        raise NotFittedError(
+            f"{asked}: expected posterior draws, got a point fit → fit with bm.NUTS(), bm.Laplace() or bm.ADVI(); "
+            f"{of_points}"
+        )
+    weights = draws.bound.data.weights
+    if np.any(weights != np.round(weights)):
+        raise NotFittedError(
+            f"{asked}: expected whole-number weights, got fractions → rows of a power likelihood cannot be left out "
+            f"one by one; {of_powers}"
+        )
+
+
+def loo_log_weights(draws: Draws, outcome: Outcome, idata: xr.DataTree, found: Any) -> np.ndarray:
+    """Return the logs of the smoothed weights (S, units) that make draws those without a row or group.
+
+    They are the weights behind ``found``, what `loo` returned, and sum to 1 over draws.
+    """
+    stats = outcome.sample_stats
+    if "log_p" in stats and "log_q" in stats:  # ArviZ keeps no weights of these
+        values = _log_likelihood(draws, idata)["y"]
+        ratio = np.reshape(stats["log_p"] - stats["log_q"], values.shape[:2])
+        smoothed, _ = (values - ratio[:, :, None]).azstats.psislw(r_eff=1.0, dim=["chain", "draw"])
+    else:
+        smoothed = found.log_weights
+    shaped = smoothed.transpose("chain", "draw", ...).values
+    flat = shaped.reshape(-1, shaped.shape[-1])
+    return np.asarray(flat - np.logaddexp.reduce(flat, axis=0))
 
 
 class Scored(Protocol):

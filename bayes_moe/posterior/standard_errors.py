@@ -59,14 +59,14 @@ def standard_errors(bound: Bound, draws: Draws) -> Errors | str:
     prior = np.diag(-bound.parameters.log_prior(mode)[2])
     sandwich = covariance @ (scatter(bound.general_density, mode) + prior) @ covariance
     steps = _STEP / np.sqrt(np.diag(curvature))
-    slopes = _slopes(bound, draws, steps)
+    slopes = slopes_of(bound, draws, steps)
     return Errors(
         {name: _spread(slope, covariance) for name, slope in slopes.items()},
         {name: _spread(slope, sandwich) for name, slope in slopes.items()},
     )
 
 
-def _slopes(bound: Bound, draws: Draws, steps: np.ndarray) -> dict[str, np.ndarray]:
+def slopes_of(bound: Bound, draws: Draws, steps: np.ndarray) -> dict[str, np.ndarray]:
     """Return d parameter / d q (size, ...) of every parameter in the user's units."""
     size = len(steps)
     moved = draws.flat[0] + (_STENCIL[:, 0, None, None] * np.diag(steps)).reshape(-1, size)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -10,7 +13,9 @@ from ..binding.bind import Bound
 from ..errors import InputError
 from ..inference.outcome import Outcome
 from ..inference.settings import check_seed
+from .effects import Effect
 from .optima import optima_rows
+from .shrinkage import shrinkage_rows
 from .standard_errors import Errors
 
 
@@ -21,10 +26,11 @@ def check_sample(draws: object, seed: object) -> None:
     check_seed("sample", seed)
 
 
-def summary(posterior: xr.Dataset, prob: float, errors: Errors | str | None) -> pd.DataFrame:
+def summary(posterior: xr.Dataset, prob: float, errors: Errors | dict[str, np.ndarray] | str | None) -> pd.DataFrame:
     """Return the table of `Fit.summary` from relabelled parameters.
 
-    ``errors`` are those of a point fit, or the reason why it has none; None for draws.
+    ``errors`` are those of a point fit, or the reason why it has none, or posterior deviations of what has some; None
+    for draws.
     """
     if not 0 < prob < 1:
         raise InputError(f"prob: expected a number between 0 and 1, got {prob!r} → pass e.g. 0.9")
@@ -37,11 +43,13 @@ def summary(posterior: xr.Dataset, prob: float, errors: Errors | str | None) -> 
         return arviz_stats.summary(posterior, ci_kind="eti", ci_prob=prob, round_to="none")
 
 
-def _mode_table(posterior: xr.Dataset, errors: Errors | str) -> pd.DataFrame:
+def _mode_table(posterior: xr.Dataset, errors: Errors | dict[str, np.ndarray] | str) -> pd.DataFrame:
     mode = posterior.isel(chain=0, draw=0)
     labels = [label for name in mode for label in _labels(str(name), mode[name])]
-    columns = {"mode": {str(name): mode[name].values for name in mode}}
-    if not isinstance(errors, str):
+    columns = {"mean" if isinstance(errors, dict) else "mode": {str(name): mode[name].values for name in mode}}
+    if isinstance(errors, dict):
+        columns["sd"] = errors
+    elif not isinstance(errors, str):
         columns |= {"se": dict(errors.observed), "sandwich_se": dict(errors.sandwich)}
     flat = {
         column: np.concatenate([np.ravel(values[str(name)]) for name in mode]) if labels else np.empty(0)
@@ -51,6 +59,34 @@ def _mode_table(posterior: xr.Dataset, errors: Errors | str) -> pd.DataFrame:
     if isinstance(errors, str):
         table.attrs["no_standard_errors"] = errors
     return table
+
+
+def effects(found: Sequence[Effect]) -> pd.DataFrame:
+    """Return the table of `Predictive.effects`."""
+    table = pd.DataFrame(found, columns=Effect._fields).set_index("column")
+    table.insert(4, "change", table["mean_at_high"] - table["mean_at_low"])
+    return table.sort_values("change", key=abs, ascending=False, kind="stable")
+
+
+def members(weights: Mapping[str, float], fits: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the table of `FitAverage.summary`."""
+    rows = {
+        name: {
+            "weight": weights[name],
+            "experts": len(fit.model.experts),
+            "engine": type(fit.engine).__name__,
+            "converged": fit.status.converged,
+            "notices": ", ".join(notice.code for notice in fit.status.notices),
+        }
+        for name, fit in fits.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("fit").sort_values("weight", ascending=False)
+
+
+def shrinkage(bound: Bound, outcome: Outcome, engine: object) -> pd.DataFrame:
+    """Return the table of `Fit.shrinkage`."""
+    columns = ["expert", "group", "columns", "effective", "prior_sd", "root_mean_square"]
+    return pd.DataFrame(shrinkage_rows(bound, outcome, engine), columns=columns).set_index(["expert", "group"])
 
 
 def _labels(name: str, array: xr.DataArray) -> list[str]:

@@ -27,10 +27,10 @@ def test_sums_do_not_depend_on_the_number_of_processors(
     assert len(large._parts) > 2
     monkeypatch.setitem(large.__dict__, "_gradient_parts", large._parts)
     q = 0.3 * np.random.default_rng(2).normal(size=large.size)
-    monkeypatch.setattr(parallel, "_workers", lambda: 1)
+    monkeypatch.setattr(parallel, "workers", lambda: 1)
     value, gradient = large.logp_and_gradient(q)
     alone = large.e_step(q)
-    monkeypatch.setattr(parallel, "_workers", lambda: workers)
+    monkeypatch.setattr(parallel, "workers", lambda: workers)
     together = large.e_step(q)
     assert large.logp(q) == value
     np.testing.assert_array_equal(large.gradient(q), gradient)
@@ -60,7 +60,7 @@ def test_few_rows_are_not_cut() -> None:
 
 
 def test_an_error_in_one_part_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "_workers", lambda: 2)
+    monkeypatch.setattr(parallel, "workers", lambda: 2)
 
     def task(piece: slice) -> int:
         if piece.start == 3:

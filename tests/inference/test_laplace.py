@@ -198,7 +198,7 @@ def test_separated_experts_within_the_bounds_of_agreement() -> None:
     """
     data = two_lines(2000, seed=5)
     plain = mixture(MixtureOfExperts(2), data.X, data.y)
-    parts = (plain.design, plain.parameters, plain.table, plain.y, plain.weights)
+    parts = (plain.design, plain.parameters, plain.table, plain.y, plain.weights, plain.log_units)
     density = Named(*parts, position=plain.size - 1)
     outcome = Laplace(draws=4000, seed=1, starts=12).run(density)
     assert outcome.facts["approximation"] == "nested"

@@ -484,3 +484,22 @@ def test_one_expert_and_many(experts: int) -> None:
         lambda artist: str(getattr(artist, "get_label", str)()).startswith("expert ")
     )
     assert len({artist.get_label() for artist in legend}) == experts
+
+
+def test_an_average_of_fits_is_drawn_without_experts() -> None:
+    data = bm.datasets.two_lines(80, seed=1)
+    fits = [bm.fit(bm.MixtureOfExperts(k), data.X, data.y, bm.EM(starts=2, seed=1), progress=False) for k in (1, 2)]
+    both = bm.average(fits, weights=[1, 3])
+    axes = bm.plots.predictive(both)
+    (mean,) = axes.lines
+    path = np.asarray(mean.get_xdata())[:, None]
+    np.testing.assert_allclose(mean.get_ydata(), both.predict(path))
+    (mesh,) = (each for each in bm.plots.density(both).collections if each.__class__.__name__ == "QuadMesh")
+    x, y = mesh.get_coordinates()[..., 0], mesh.get_coordinates()[..., 1]
+    values = np.asarray(mesh.get_array()).reshape(x.shape)
+    for row, column in ((20, 30), (120, 100)):
+        expected = np.exp(both.log_density(x[row, column : column + 1, None], y[row, column : column + 1]))
+        np.testing.assert_allclose(values[row, column], expected.item(), rtol=1e-9)
+    for plot in (bm.plots.gate, bm.plots.experts, bm.plots.responsibilities, bm.plots.convergence):
+        with pytest.raises(bm.SpecError, match=r"^fit: expected one fit, got FitAverage, which has no experts"):
+            plot(both)

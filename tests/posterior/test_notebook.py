@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -88,6 +89,30 @@ def test_it_has_verdict_warnings_tables_and_settings() -> None:
 def test_the_badge_is_the_verdict(good: bool, notices: tuple[Notice, ...], word: str) -> None:
     found = replace(fit(), status=FitStatus(good, "Said.", notices))
     assert f">{word}</span>" in found._repr_html_()
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of a colour as in #rrggbb (WCAG 2.2)."""
+    parts = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def test_it_can_be_read_in_any_theme() -> None:
+    """White stands on a badge of its own; no other text has a colour, and nothing else a background."""
+    found = fit()
+    for good, notices in ((True, ()), (True, (Notice("a", "b"),)), (False, ())):
+        page = replace(found, status=FitStatus(good, "Said.", notices))._repr_html_()
+        (ground,) = re.findall(r"background: (#[0-9a-f]{6})", page)
+        assert 1.05 / (luminance(ground) + 0.05) >= 4.5
+        assert re.findall(r"[;' ]color: ([^;']+)", page) == ["#fff"]
+
+
+def test_what_the_sentence_says_is_not_said_again() -> None:
+    notice = Notice("r_hat", "The chains do not agree.")
+    page = replace(fit(), status=FitStatus(False, f"Not converged: {notice.message}", (notice,)))._repr_html_()
+    assert page.count(notice.message) == 1
+    assert "<code>r_hat</code> see above" in page
 
 
 def test_modes_are_shown_where_there_are_several_and_labels_are_doubted() -> None:

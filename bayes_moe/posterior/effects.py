@@ -1,0 +1,116 @@
+"""What every column of X does to predictions, whatever the labels of experts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ..data import Data
+from ..errors import InputError
+from ..families import Support
+from . import blend
+from .blend import Blend
+from .draws import Draws
+from .mixtures import MixtureDraws
+
+_ROWS = 200
+_NUMBERS = (Support.REAL, Support.POSITIVE, Support.UNIT, Support.COUNT)
+
+
+class Predicted(Protocol):
+    """What is asked of a fit."""
+
+    @property
+    def data(self) -> Data:
+        """The checked training data."""
+
+    @property
+    def support(self) -> Support:
+        """Where y lives."""
+
+    @property
+    def draws(self) -> Draws:
+        """The relabelled draws."""
+
+
+class Effect(NamedTuple):
+    """Mean and standard deviation of y, averaged over rows of X, with one column at one place and at another."""
+
+    column: str
+    low: float | str
+    high: float | str
+    mean_at_low: float
+    mean_at_high: float
+    sd_at_low: float
+    sd_at_high: float
+
+
+def effects_of(weighed: Sequence[tuple[Predicted, float]], prob: float) -> list[Effect]:
+    """Return what moves predictions: see `Predictive.effects`.
+
+    Raises
+    ------
+    InputError
+        If ``prob`` is none, or y no number, or there are groups or a formula.
+    """
+    data = weighed[0][0].data
+    if not isinstance(prob, int | float) or not 0 < prob < 1:
+        raise InputError(f"prob: expected a number between 0 and 1, got {prob!r} → pass e.g. 0.8")
+    if weighed[0][0].support not in _NUMBERS or data.outputs:
+        raise InputError("effects: expected y to be one number, got labels or several → compare predictions at rows")
+    if data.groups is not None:
+        raise InputError("effects: expected a fit without groups, got groups → compare predictions at rows of a group")
+    if data.formula is not None:
+        raise InputError(
+            "effects: expected columns of X, got those of a formula, which move together → compare predictions at rows"
+        )
+    values = np.asarray(data.table.values)
+    values = values[np.unique(np.linspace(0, len(values) - 1, _ROWS).astype(int))]
+    out = []
+    for column, low, high, ends in _ends(data, values, prob):
+        at = [_moments(weighed, rows) for rows in ends]
+        out.append(Effect(column, low, high, at[0][0], at[1][0], at[0][1], at[1][1]))
+    return out
+
+
+def _ends(
+    data: Data, values: np.ndarray, prob: float
+) -> Iterator[tuple[str, float | str, float | str, list[np.ndarray]]]:
+    """Yield every column with two places of it, and the rows with the column there."""
+    derived = 0 if data.mean is None else 2
+    names = data.table.names[: len(data.table.names) - derived]
+    of = {encoding.column: encoding for encoding in data.table.encodings}
+    for source in dict.fromkeys(data.table.sources[: len(names)]):
+        here = [j for j, own in enumerate(data.table.sources[: len(names)]) if own == source]
+        if source not in of:
+            if names[here[0]] in data.dropped:
+                continue
+            low, high = np.quantile(np.asarray(data.table.values)[:, here[0]], [(1 - prob) / 2, (1 + prob) / 2])
+            yield source, float(low), float(high), [_placed(values, here, [end]) for end in (low, high)]
+            continue
+        first, *others = of[source].levels
+        none = np.zeros(len(here))
+        for j, level in enumerate(others):
+            one = none.copy()
+            one[j] = 1.0
+            yield source, first, level, [_placed(values, here, end) for end in (none, one)]
+
+
+def _placed(values: np.ndarray, here: Sequence[int], end: npt.ArrayLike) -> np.ndarray:
+    out = values.copy()
+    out[:, list(here)] = end
+    return out
+
+
+def _moments(weighed: Sequence[tuple[Predicted, float]], rows: np.ndarray) -> tuple[float, float]:
+    mixture = Blend(tuple(_mixture(fit, rows) for fit, _ in weighed), np.array([weight for _, weight in weighed]))
+    mean, variance = blend.predictive_moments(mixture)
+    return float(mean.mean()), float(np.sqrt(variance).mean())
+
+
+def _mixture(fit: Predicted, rows: np.ndarray) -> MixtureDraws:
+    mean = fit.data.mean
+    return fit.draws.mixture(rows if mean is None else mean.extended(rows[:, :-2]))
