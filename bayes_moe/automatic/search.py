@@ -29,9 +29,9 @@ from .validation import decided, fit_once, folds, lead, log_density_left_out, ro
 _CURVED = 4  # curved experts
 _RICH_ROWS = 2000  # up to which rich experts are tried beside a kernel mean
 _LEAST_ROWS = 30  # from which on they are
-_HOPELESS = 2.0  # standard errors behind the best at which a candidate is given up: after one fold, and at the end
+_HOPELESS = 2.0  # standard errors behind the best, after one fold, at which a candidate is given up
 _COUNTS = 12  # different values of y that are worth a word
-_ROWS_BESIDES, _LEAST_WEIGHT = 5.0, 0.05
+_ROWS_BESIDES, _SHARE_BESIDES, _LEAST_WEIGHT = 5.0, 0.01, 0.05
 
 
 @dataclass
@@ -64,15 +64,12 @@ class Family:
     def weights(self) -> list[tuple[Member, float]]:
         """Return the members that count and their weights: those under which rows left out are most probable.
 
-        Every member is given five rows besides, so that near-equal ones have near-equal weights. Those that are more
-        than two standard errors behind the best are none of them: among few rows, five would count for too much.
+        Every member is given five rows besides, or a hundredth of few, so that near-equal ones have near-equal weights.
         """
-        best = max(self.members, key=lambda member: _mean(member.left_out))
-        near = [member for member in self.members if _near(member, best)]
-        scores = np.stack([member.left_out for member in near], axis=1)
-        found = stacking_weights(scores, 1.0 + _ROWS_BESIDES)
+        scores = np.stack([member.left_out for member in self.members], axis=1)
+        found = stacking_weights(scores, 1.0 + min(_ROWS_BESIDES, _SHARE_BESIDES * len(scores)))
         found = np.where(found < min(_LEAST_WEIGHT, found.max()), 0.0, found)
-        pairs = zip(near, (found / found.sum()).tolist(), strict=True)
+        pairs = zip(self.members, (found / found.sum()).tolist(), strict=True)
         return [(member, weight) for member, weight in pairs if weight > 0]
 
     def left_out(self) -> np.ndarray:
@@ -259,13 +256,6 @@ def _asides(base: Bound, clash: Sequence[str]) -> list[str]:
     if clash:
         out.append(f"No kernel mean: X has a column {clash[0]!r}, as a shared mean brings; rename it.")
     return out
-
-
-def _near(member: Member, best: Member) -> bool:
-    if member is best:
-        return True
-    gain, error = lead(member.left_out, best.left_out)
-    return gain >= -_HOPELESS * error
 
 
 def _silent(words: str, seconds: float) -> None:
