@@ -31,12 +31,13 @@ def auto_fit(
 ) -> Fit | FitAverage:
     r"""Fit a mixture of experts to a table and a number, without choosing anything.
 
-    Tried are y alone; up to 2000 rows, linear experts; a kernel mean that all experts share (`KernelMean`) and small
-    mixtures of what it leaves; and, up to 2000 rows, experts with lines, curves and products (`VariationalEM`). Above
-    20 000 rows, where a kernel at every row is too much, linear experts stand in its place. y above 0 is taken to a power where rows left out are the more
-    probable for it. Every model is judged by the log density of training rows that it has not seen; models of one kind
-    are averaged with the weights that make these rows most probable (Yao et al. 2018), and a richer kind is taken only
-    where it leads the simpler one by more than a standard error. ``fit.report`` says what was chosen and why.
+    Tried are y alone; up to 2000 rows, linear experts; a kernel mean that all experts share (`KernelMean`) and
+    small mixtures of what it leaves; and, up to 2000 rows, experts with lines, curves and products
+    (`VariationalEM`). Above 20 000 rows, where a kernel at every row is too much, linear experts stand in its
+    place. y above 0 is taken to a power where rows left out are the more probable for it. Every model is judged by
+    the log density of training rows that it has not seen; models of one kind are averaged with the weights that
+    make these rows most probable (Yao et al. 2018), and a richer kind is taken only where it leads the simpler one
+    by more than a standard error. ``fit.report`` says what was chosen and why.
 
     Parameters
     ----------
