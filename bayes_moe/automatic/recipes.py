@@ -60,11 +60,15 @@ def alone(power: Power | None) -> Recipe:
 
 
 def lines(experts: int, power: Power | None) -> Recipe:
-    """Return linear experts with log sigma linear, bounded beyond the training rows."""
+    """Return linear experts with log sigma linear, bounded beyond the training rows.
+
+    The uncertainty of their coefficients, which `VariationalEM` knows, makes intervals widen far from these rows.
+    """
     expert = Expert(Normal(), mu=Linear(), sigma=_line(_SIGMA) if experts > 1 else Constant())
     gate = SoftmaxGate(Linear(bounded=True)) if experts > 1 else SoftmaxGate(Constant())
     name = f"{experts} lines" if experts > 1 else "one line"
-    return Recipe(name, MixtureOfExperts([expert] * experts, gate, target=power))
+    engine = VariationalEM(starts=_STARTS)
+    return Recipe(name, MixtureOfExperts([expert] * experts, gate, target=power), engine=engine)
 
 
 def curves(names: tuple[str, ...], table: np.ndarray, experts: int, power: Power | None) -> tuple[Recipe, ...]:
