@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -37,6 +38,21 @@ def test_example_of_a_network(tmp_path: Path) -> None:
     picture = tmp_path / "bishop_inverse.png"
     assert len(_run("bishop_inverse", str(picture))) >= 2
     assert picture.stat().st_size > 10_000
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebook(path: Path, tmp_path: Path) -> None:
+    """Its cells run in order, and it was saved as they ran: with pictures, and without errors."""
+    cells = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    kinds = [output["output_type"] for cell in cells for output in cell["outputs"]]
+    assert "display_data" in kinds
+    assert "error" not in kinds
+    script = tmp_path / "cells.py"
+    script.write_text("\n".join("".join(cell["source"]) for cell in cells), encoding="utf-8")
+    environment = os.environ | {"MPLBACKEND": "agg"}
+    done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def _run(name: str, *arguments: str) -> list[str]:
