@@ -107,6 +107,7 @@ def test_recentred_density_is_the_same_density(
         assert recentred.logp(point) == pytest.approx(expected, rel=1e-7)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_keeps_what_is_finished(two_lines: MixtureDensity) -> None:
     mode = bm.EM(seed=1, starts=8).run(two_lines).mode
     bm.NUTS(draws=5, tune=5, chains=1, seed=1).run(two_lines, start=mode)
@@ -190,6 +191,7 @@ def test_draws_that_an_interrupt_cut_short_are_left_out() -> None:
     assert stats["diverging"].sum() == 3
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_in_warm_up_says_so(two_lines: MixtureDensity) -> None:
     mode = bm.EM(seed=1, starts=8).run(two_lines).mode
     timer = threading.Timer(2.0, _thread.interrupt_main)
