@@ -26,7 +26,7 @@ def held_out_scores(model: bm.MixtureOfExperts, X: pd.DataFrame, y: pd.Series, f
     fold = np.arange(len(y)) % folds
     rows = []
     for held_out in (fold == f for f in range(folds)):
-        fit = bm.fit(model, X[~held_out], y[~held_out], bm.NUTS(draws=2000, seed=SEED), progress=False)
+        fit = bm.fit(model, X[~held_out], y[~held_out], bm.NUTS(seed=SEED), progress=False)
         new = X[held_out], y[held_out]
         scores = {"log score": bm.scores.log_score(fit, *new).values, "CRPS": bm.scores.crps(fit, *new).values}
         for prob in (0.5, 0.9):

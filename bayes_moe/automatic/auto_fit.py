@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ..binding.bind import bind
 from ..errors import InterruptedFit, SpecError
@@ -24,6 +25,7 @@ from ..specification import Engine
 from .search import Family, Member, Search
 
 _ENGINES = (EM, Laplace, ADVI, NUTS)
+_FEW_ROWS = 2000
 
 
 def auto_fit(
@@ -96,7 +98,9 @@ def auto_fit(
     search = Search(X, y, number)
     final: list[tuple[str, Fit, float]] = []
     try:
-        _choose(search, report)
+        # at these sizes BLAS's own threads wait longer for one another than they work
+        with threadpool_limits(1 if search.rows <= _FEW_ROWS else None, user_api="blas"):
+            _choose(search, report)
         best = search.best()
         assert best is not None  # y alone can always be fitted
         if engine is not None:
