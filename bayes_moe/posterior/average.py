@@ -209,10 +209,10 @@ def _refuse_unlike(one: Fit, other: Fit, first: str, name: str) -> None:
             raise InputError(
                 f"fits[{name!r}]: expected the {what} of {first!r}, got others → fit both to the same data"
             )
-    if one.data.formula is None and one.data.table.names != other.data.table.names:
+    if one.data.formula is None and one.data.own.names != other.data.own.names:
         raise InputError(
-            f"fits[{name!r}]: expected the columns of {first!r}, {list(one.data.table.names)}, got "
-            f"{list(other.data.table.names)} → fit both to the same X; a model may use some of its columns"
+            f"fits[{name!r}]: expected the columns of {first!r}, {list(one.data.own.names)}, got "
+            f"{list(other.data.own.names)} → fit both to the same X; a model may use some of its columns"
         )
 
 

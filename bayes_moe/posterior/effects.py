@@ -67,28 +67,26 @@ def effects_of(weighed: Sequence[tuple[Predicted, float]], prob: float) -> list[
         raise InputError(
             "effects: expected columns of X, got those of a formula, which move together → compare predictions at rows"
         )
-    values = np.asarray(data.table.values)
-    values = values[np.unique(np.linspace(0, len(values) - 1, _ROWS).astype(int))]
+    table = np.asarray(data.own.values)[data.weights > 0]
     out = []
-    for column, low, high, ends in _ends(data, values, prob):
+    for column, low, high, ends in _ends(data, table, prob):
         at = [_moments(weighed, rows) for rows in ends]
         out.append(Effect(column, low, high, at[0][0], at[1][0], at[0][1], at[1][1]))
     return out
 
 
 def _ends(
-    data: Data, values: np.ndarray, prob: float
+    data: Data, table: np.ndarray, prob: float
 ) -> Iterator[tuple[str, float | str, float | str, list[np.ndarray]]]:
     """Yield every column with two places of it, and the rows with the column there."""
-    derived = 0 if data.mean is None else 2
-    names = data.table.names[: len(data.table.names) - derived]
-    of = {encoding.column: encoding for encoding in data.table.encodings}
-    for source in dict.fromkeys(data.table.sources[: len(names)]):
-        here = [j for j, own in enumerate(data.table.sources[: len(names)]) if own == source]
+    values = table[np.unique(np.linspace(0, len(table) - 1, _ROWS).astype(int))]
+    of = {encoding.column: encoding for encoding in data.own.encodings}
+    for source in dict.fromkeys(data.own.sources):
+        here = [j for j, own in enumerate(data.own.sources) if own == source]
         if source not in of:
-            if names[here[0]] in data.dropped:
+            if source in data.dropped:
                 continue
-            low, high = np.quantile(np.asarray(data.table.values)[:, here[0]], [(1 - prob) / 2, (1 + prob) / 2])
+            low, high = np.quantile(table[:, here[0]], [(1 - prob) / 2, (1 + prob) / 2])
             yield source, float(low), float(high), [_placed(values, here, [end]) for end in (low, high)]
             continue
         first, *others = of[source].levels
@@ -113,4 +111,4 @@ def _moments(weighed: Sequence[tuple[Predicted, float]], rows: np.ndarray) -> tu
 
 def _mixture(fit: Predicted, rows: np.ndarray) -> MixtureDraws:
     mean = fit.data.mean
-    return fit.draws.mixture(rows if mean is None else mean.extended(rows[:, :-2]))
+    return fit.draws.mixture(rows if mean is None else mean.extended(rows))

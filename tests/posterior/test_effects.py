@@ -68,6 +68,12 @@ def test_effects_of_an_average_have_the_spread_between_fits(table: pd.DataFrame,
     row = both.effects().loc["a"]
     mean, sd = by_hand(both, table, "a", row["high"])
     assert (row["mean_at_high"], row["sd_at_high"]) == pytest.approx((mean, sd), rel=1e-9)
+    smooth = fitted(bm.MixtureOfExperts([bm.Expert(mu=bm.Constant())], mean=bm.KernelMean(additive=False)), table, y)
+    for unlike in (bm.average([fits["2"], smooth]), bm.average([smooth, fits["2"]])):
+        row = unlike.effects().loc["b"]
+        assert (row["mean_at_low"], row["sd_at_low"]) == pytest.approx(
+            by_hand(unlike, table, "b", row["low"]), rel=1e-9
+        )
     summary = both.summary()
     assert list(summary.index) == ["1", "2"]
     assert list(summary["weight"]) == [0.75, 0.25]
