@@ -7,6 +7,7 @@ import pytest
 
 import bayes_moe as bm
 from bayes_moe.automatic.power import ROOT, candidates, preferred
+from bayes_moe.automatic.recipes import lines
 from bayes_moe.automatic.validation import decided, folds, lead, log_density_left_out, rounding_of
 from bayes_moe.inference.em import EM
 from bayes_moe.smoothing import fit_smoother
@@ -71,6 +72,10 @@ def test_the_square_root_is_left_for_a_clear_lead_only() -> None:
     assert preferred({"y itself": root + 0.1 * RNG.normal(size=100), ROOT: root}) == ROOT
     assert preferred({"y itself": root + 0.5, ROOT: root}) == "y itself"
     assert preferred({"y itself": root}) == "y itself"
+    # what leads the square root speaks for itself, not for another that does not lead it
+    assert (
+        preferred({"y itself": root + 0.1 * RNG.normal(size=100), ROOT: root, "the power": root + 0.5}) == "the power"
+    )
 
 
 def test_leads_are_paired() -> None:
@@ -78,3 +83,12 @@ def test_leads_are_paired() -> None:
     gain, error = lead(one + 1.0, one)
     assert gain == pytest.approx(1.0)
     assert error == pytest.approx(0.0, abs=1e-12)
+
+
+def test_intervals_of_linear_experts_widen_far_from_the_rows() -> None:
+    x = np.linspace(-1.0, 1.0, 60)[:, None]
+    y = np.where(x[:, 0] < 0, -2.0, 3.0) * x[:, 0] + 0.1 * RNG.normal(size=60)
+    recipe = lines(2, None)
+    fit = bm.fit(recipe.model, x, y, recipe.engine, progress=False)
+    near, far = np.diff(fit.interval(np.array([[0.9], [50.0]])).values, axis=1)[:, 0]
+    assert far > 3 * near

@@ -21,6 +21,7 @@ class Surface(Known):
     formula: Callable[[np.ndarray], Point]
     size: int
     values: list[float] = field(default_factory=list)
+    hessians: int = 0
 
     def logp_and_gradient(self, q: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient, _ = self.formula(q)
@@ -28,6 +29,7 @@ class Surface(Known):
         return value, gradient
 
     def hessian(self, q: np.ndarray) -> np.ndarray:
+        self.hessians += 1
         return self.formula(q)[2]
 
 
@@ -156,3 +158,12 @@ def test_the_certificate_by_hand() -> None:
     assert saddle.decrement == np.inf
     assert saddle.smallest_eigenvalue == pytest.approx(-4.0)
     assert not saddle.maximum
+
+
+def test_the_last_step_takes_no_hessian_of_its_own() -> None:
+    """One where it begins and one after every step; the certificate after the last short step has that before it."""
+    surface = Surface(rosenbrock, 2)
+    found = newton(surface, np.array([-1.2, 1.0]))
+    assert found.maximum
+    assert surface.hessians == found.iterations + 1
+    np.testing.assert_allclose(found.q, 1.0, atol=1e-9)
