@@ -7,13 +7,12 @@ quantities (predictive means at 20 rows), by the same function. Caches are warm:
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 
-from .timing import keep, say, show
+from .timing import environment, keep, say, show
 
 CHAINS, DRAWS = 2, 500
 
@@ -138,10 +137,10 @@ print(json.dumps({"seconds": seconds, **effective(means)}))
 
 def child(size: tuple[int, int, int], system: str, seed: int, limit: float = 900.0) -> dict[str, float] | None:
     """Run one system in a fresh process; None when it is missing or too slow."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(Path.cwd())}
+    variables = environment(OMP_NUM_THREADS="1", JAX_PLATFORMS="cpu", PYTHONPATH=str(Path.cwd()))
     command = [sys.executable, "-c", _CHILD, json.dumps(size), system, str(seed)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=limit, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, env=variables, timeout=limit, check=False)
     except subprocess.TimeoutExpired:
         say(f"{system}: more than {limit:.0f} s at {size}, stopped")
         return None

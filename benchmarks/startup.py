@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from .timing import keep, show
+from .timing import environment, keep, show
 
 _CHILD = """
 import json, sys, time
@@ -40,12 +39,11 @@ print(json.dumps({"pymc": pymc_seconds, "import": import_seconds, "first": first
 
 def child(caches: Path, size: tuple[int, int, int], engine: str) -> dict[str, float]:
     """Return the seconds of one fresh process."""
-    environment = os.environ | {
-        "NUMBA_CACHE_DIR": str(caches / "numba"),
-        "PYTENSOR_FLAGS": f"base_compiledir={caches / 'pytensor'}",
-    }
+    variables = environment(
+        NUMBA_CACHE_DIR=str(caches / "numba"), PYTENSOR_FLAGS=f"base_compiledir={caches / 'pytensor'}"
+    )
     command = [sys.executable, "-c", _CHILD, *map(str, size), engine]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, env=variables, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 

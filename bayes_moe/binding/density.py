@@ -160,7 +160,7 @@ class MixtureDensity:
     def hessian(self, q: np.ndarray) -> np.ndarray:
         coefficients = self.parameters.coefficients(q)
         rows, columns = self.parameters.active
-        inner, slope = normal_hessian(coefficients, (rows, columns), self.table, self.y, self.weights)
+        inner, slope = normal_hessian(coefficients, self.parameters.layout, self.table, self.y, self.weights)
         jacobian = self.parameters.jacobian(q)[rows * self.design.width + columns]
         gradient = np.zeros_like(coefficients)
         gradient[rows, columns] = slope

@@ -15,6 +15,7 @@ import numpy as np
 from ..families import Role
 from ..gates import BoundGate, Free
 from ..gates.base import zero_sum_basis
+from ..graph.hessian import Layout
 from ..log_density import Funnel
 from ..mixture import MixtureOfExperts
 from .design import Design
@@ -228,6 +229,11 @@ class Parameters:
             mask[: self.gate_rows, self.gate_positions] = True
         rows, columns = np.nonzero(mask)
         return rows, columns
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Which elements the Hessian of Normal experts in these coefficients has."""
+        return Layout(self.experts, *self.active)
 
     def coefficients(self, q: np.ndarray) -> np.ndarray:
         """Return the coefficients (predictors, P): K gate rows, then K rows per parameter of the family."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations_with_replacement
 from typing import NamedTuple
 
@@ -52,7 +53,7 @@ class Block:
     pairs: tuple[Pair, ...]
     experts: int
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, int]:
         """Number of distinct elements, and of distinct products of columns."""
         one, other = self.kept
@@ -104,27 +105,35 @@ class Layout:
     rows: np.ndarray
     columns: np.ndarray
 
-    def groups(self) -> dict[tuple[Kept, Kept], list[Pair]]:
-        """Return pairs of kinds by the columns that they have."""
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """Pairs of kinds by the columns that they have."""
         used = [tuple(np.unique(self.columns[self.rows // self.experts == kind]).tolist()) for kind in range(_KINDS)]
         found: dict[tuple[Kept, Kept], list[Pair]] = {}
         for a, b in combinations_with_replacement(range(_KINDS), 2):
             found.setdefault((used[a], used[b]), []).append((a, b))
-        return found
+        return [Block(kept, tuple(pairs), self.experts) for kept, pairs in found.items()]
 
-    def assembled(self, blocks: Sequence[Block], sums: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the Hessian (A, A) from the sums of elements times products."""
+    @cached_property
+    def source(self) -> np.ndarray:
+        """Where every element of the Hessian (A, A) stands in the sums of all blocks, one after another."""
         kinds, experts = np.divmod(self.rows, self.experts)
-        out = np.zeros((len(kinds), len(kinds)))
-        for block, total in zip(blocks, sums, strict=True):
+        out = np.zeros((len(kinds), len(kinds)), dtype=np.intp)
+        first = 0
+        for block in self.blocks:
             products = block.product_places(int(self.columns.max()) + 1)
             for (a, b), elements in block.element_places():
                 here, there = np.flatnonzero(kinds == a), np.flatnonzero(kinds == b)
                 columns = products[np.ix_(self.columns[here], self.columns[there])]
-                part = total[elements[np.ix_(experts[here], experts[there])], columns]
+                part = first + elements[np.ix_(experts[here], experts[there])] * block.shape[1] + columns
                 out[np.ix_(here, there)] = part
                 out[np.ix_(there, here)] = part.T
+            first += block.shape[0] * block.shape[1]
         return out
+
+    def assembled(self, sums: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the Hessian (A, A) from the sums of elements times products, for every block."""
+        return np.asarray(np.concatenate([total.ravel() for total in sums])[self.source])
 
 
 def normal_terms(eta: np.ndarray, y: np.ndarray, experts: int) -> RowTerms:
@@ -145,7 +154,7 @@ def normal_terms(eta: np.ndarray, y: np.ndarray, experts: int) -> RowTerms:
 
 def normal_hessian(
     coefficients: np.ndarray,
-    active: tuple[np.ndarray, np.ndarray],
+    layout: Layout,
     table: np.ndarray,
     y: np.ndarray,
     weights: np.ndarray,
@@ -156,13 +165,12 @@ def normal_hessian(
     ----------
     coefficients
         (3K, P): gate logits, means and log sigmas on P design columns.
-    active
-        Rows and columns of the A coefficients that are not structurally zero.
+    layout
+        The A coefficients.
     table, y, weights
         (n, P), (n,), (n,).
     """
-    layout = Layout(len(coefficients) // _KINDS, *active)
-    blocks = [Block(kept, tuple(pairs), layout.experts) for kept, pairs in layout.groups().items()]
+    blocks = layout.blocks
     gradient, sums = np.zeros_like(coefficients), [np.zeros(block.shape) for block in blocks]
     step = max(1, min(len(y), max(64, _CHUNK_ELEMENTS // max(block.shape[0] for block in blocks))))
     # the same memory for every chunk: fresh pages would cost as much as what is written there
@@ -181,7 +189,7 @@ def normal_hessian(
             total += elements @ products.T
         slopes[: layout.experts] -= terms.gate
         gradient += (slopes * w) @ phi.T
-    return layout.assembled(blocks, sums), gradient[active]
+    return layout.assembled(sums), gradient[layout.rows, layout.columns]
 
 
 def _own(terms: RowTerms) -> dict[Pair, np.ndarray]:

@@ -16,12 +16,11 @@ from ..gates import BoundGate
 from ..log_density import CoefficientPosterior
 from .matching import Matching, TreeOrder
 from .mixed import WHICH, Mixed, slot
-from .mixtures import MixtureDraws, Straight, allocation, gate_probabilities
+from .mixtures import ASKED_ELEMENTS, MixtureDraws, Straight, allocation, gate_probabilities
 from .powers import Powered
 from .relabel import Relabelling, choose_rows, permuted, relabel
 from .shared_labels import group_rows, log_shares, training_joint, with_known_labels
 
-_CHUNK = 4_000_000
 _HELD = 8_000_000  # responsibilities that are computed once and kept, 64 MB, instead of once a pass
 _LABEL_ROWS = 500
 
@@ -260,7 +259,7 @@ def _label_block(
     """Relabel one block of equal experts by the responsibilities within it."""
     inside = pivot[:, positions]
     share = inside.sum(axis=1)
-    step = max(1, _CHUNK // max(1, len(rows) * bound.parameters.experts))
+    step = max(1, ASKED_ELEMENTS // max(1, len(rows) * bound.parameters.experts))
 
     def chunks() -> Iterator[np.ndarray]:
         for start in range(0, len(coefficients), step):

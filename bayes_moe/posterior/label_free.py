@@ -9,7 +9,7 @@ import xarray as xr
 
 from ..errors import InputError
 from .draws import Draws
-from .mixtures import Floats, MixtureDraws, outcomes, slices
+from .mixtures import ASKED_ELEMENTS, Floats, MixtureDraws, outcomes, slices
 
 LARGEST_ROWS = 3000
 """Rows of a co-assignment matrix at most: 72 MB."""
@@ -18,7 +18,6 @@ LEAST_ROWS = 0.5
 
 _COMPARED = 100
 _PARTITION_ROWS = 2000
-_CHUNK = 2_000_000
 
 
 def co_assignment(draws: Draws, rows: np.ndarray) -> xr.DataArray:
@@ -130,7 +129,7 @@ def training_shares(draws: Draws, rows: np.ndarray) -> Iterator[Floats]:
     table = np.asarray(data.table.values)[rows]
     mixture = draws.mixture(table, None if data.groups is None else data.groups.codes[rows])
     y = outcomes(mixture, data.y[rows])
-    step = max(1, _CHUNK // max(1, mixture.rows * mixture.experts))
+    step = max(1, ASKED_ELEMENTS // max(1, mixture.rows * mixture.experts))
     for part in slices(mixture.draws, step):
         log_gate, parameters = mixture.components(slice(0, mixture.rows), part)
         shape = (part.stop - part.start, mixture.rows, mixture.experts)

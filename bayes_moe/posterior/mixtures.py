@@ -27,6 +27,9 @@ Components = tuple[NDArray[Any], Mapping[str, NDArray[Any]]]
 PIECE_ELEMENTS = 32_768
 """Elements worked on at once, so that the temporaries of one piece stay in cache."""
 
+ASKED_ELEMENTS, ASKED_ROWS = 100_000, 64
+"""Elements s·r·K whose gates and parameters are computed at once, to stay in cache; rows at least, if there are."""
+
 
 class ExpertFamily(Protocol):
     """A one-dimensional family p(y | parameters): five element-wise NumPy functions.
@@ -93,7 +96,7 @@ class MixtureDraws:
         The experts' family, in the units the parameters are in. Being element-wise, it may also stand
         for experts of different families, told apart by a parameter of their own.
     chunk_elements
-        The most elements s·r·K asked of `components` at once, unless K alone is more.
+        The most elements s·r·K held in memory, unless K alone is more; `pieces` asks for fewer at once.
     outputs
         Number of outputs where y is several numbers a row: then ``mean`` and the like have them on a last axis, and
         only what is about the whole row is asked of this mixture; `marginal` is that of one output.
@@ -157,8 +160,9 @@ def slices(length: int, size: int) -> Iterator[slice]:
 
 def pieces(m: MixtureDraws) -> Iterator[Piece]:
     """Yield every row under every draw once, in pieces that fit in cache; draws run fastest."""
-    rows_asked = max(1, m.chunk_elements // (m.draws * m.experts))
-    draws_asked = max(1, m.chunk_elements // (rows_asked * m.experts))
+    most = min(m.chunk_elements, ASKED_ELEMENTS)
+    rows_asked = max(most // (m.draws * m.experts), min(ASKED_ROWS, m.rows, most // m.experts), 1)
+    draws_asked = max(1, most // (rows_asked * m.experts))
     for rows in slices(m.rows, rows_asked):
         for draws in slices(m.draws, draws_asked):
             shape = (draws.stop - draws.start, rows.stop - rows.start, m.experts)

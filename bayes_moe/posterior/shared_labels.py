@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from ..binding.bind import Bound
 from ..binding.members import Members, make_members
-from .mixtures import Floats, MixtureDraws, slices
+from .mixtures import ASKED_ELEMENTS, Floats, MixtureDraws, slices
 
-_CHUNK, _ROWS = 1_000_000, 4096
+_ROWS = 4096
 
 
 @np.errstate(all="ignore")
@@ -26,7 +26,7 @@ def group_joint(mixture: MixtureDraws, y: np.ndarray, weights: np.ndarray, membe
     first = 0
     for rows, part in members.parts(_ROWS):
         last = first + len(part.starts)
-        for draws in slices(mixture.draws, max(1, _CHUNK // (part.rows * mixture.experts))):
+        for draws in slices(mixture.draws, max(1, ASKED_ELEMENTS // (part.rows * mixture.experts))):
             log_gate, parameters = mixture.components(rows, draws)
             log_density = weights[rows, None] * mixture.family.log_density(y[rows, None], **parameters)
             out[draws, first:last] = log_gate[:, part.starts] + np.add.reduceat(log_density, part.starts, axis=1)

@@ -147,6 +147,15 @@ def test_every_row_and_draw_comes_once_and_in_small_pieces() -> None:
     assert (count == 1).all()
 
 
+@pytest.mark.parametrize(("draws", "rows"), [(2000, 150), (2, 100_000), (40_000, 5)])
+def test_what_is_computed_at_once_stays_in_cache(draws: int, rows: int) -> None:
+    """And no call computes so little that the call itself is most of the work."""
+    arrays = normal_arrays(draws, rows, 3, seed=8)
+    predictive_variance(arrays.mixture())
+    assert max(arrays.asked) <= mixtures.ASKED_ELEMENTS
+    assert len(arrays.asked) <= 3 * -(-draws * rows * 3 // mixtures.ASKED_ELEMENTS)
+
+
 @pytest.mark.parametrize("n", [0, 1, 200_000])
 def test_any_number_of_rows(n: int) -> None:
     S, K = 2, 3
