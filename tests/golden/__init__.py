@@ -1,0 +1,1 @@
+"""Saved fits that every later version must load, and what they predicted when they were saved."""
