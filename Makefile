@@ -7,6 +7,8 @@ PYTHON := .venv/bin/python
 READY := .venv/.ready
 # Two processes; the tests of one file share fits, so they stay together.
 TWICE := -n 2 --dist loadfile
+# Long tests share little, and some files take most of the time.
+SHARED := -n 2 --dist worksteal
 
 # Many small matrix products: more BLAS threads only make the tests slower, and two chains want the two cores.
 export OMP_NUM_THREADS ?= 1
@@ -34,7 +36,7 @@ test: lint  ## lint, types, and the tests (within ten minutes on two cores)
 # Resumes: a long test that passed on this very source tree is not run again (see conftest.py).
 # make test-full FRESH=1 starts over. After 150 minutes it stops, and the next call goes on.
 test-full: env  ## the long tier of tests; call again to resume
-	$(PYTHON) -m pytest $(TWICE) --full -m full --timeout 7200 --session-timeout 9000 $(if $(FRESH),--fresh)
+	$(PYTHON) -m pytest $(SHARED) --full -m full --timeout 7200 --session-timeout 9000 $(if $(FRESH),--fresh)
 
 lint: env  ## ruff and mypy
 	$(PYTHON) -m ruff check .
