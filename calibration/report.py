@@ -115,9 +115,11 @@ def draw(ranks: Mapping[str, Mapping[str, np.ndarray]], engine: str) -> plt.Figu
     for axis in axes.flat[len(ranks) :]:
         axis.axis("off")
     figure.suptitle(
-        f"{engine}: ECDF of the truth's rank less a uniform one\n(the {BAND:.0%} band holds a whole line)", fontsize=11
+        f"{engine}: ECDF of the truth's rank less a uniform one\n"
+        f"(red: log posterior and log likelihood; the {BAND:.0%} band holds a whole line)",
+        fontsize=11,
     )
-    figure.supxlabel("rank / draws")
+    figure.supxlabel("rank / draws", fontsize=10)
     return figure
 
 
