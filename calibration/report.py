@@ -18,8 +18,8 @@ from .widths import Widths, widths
 
 BAND = 0.99
 SIMULATED = 2000
-FEWEST = 20
-"""Fits of a fixed truth of which something can be said."""
+FEWEST, FEWEST_REPLICATIONS = 20, 50
+"""Fits of a fixed truth, and replications of a study, of which something can be said."""
 
 
 SBC = (
@@ -59,7 +59,7 @@ def report(folder: Path) -> str:
         ranks = {}
         for name, replications in found.items():
             verdict = judge(replications)
-            if verdict.replications:
+            if verdict.replications >= FEWEST_REPLICATIONS:
                 rows.append(row(engine, name, verdict))
                 intervals += [line(engine, name, kind, one) for kind, one in widths(replications).items()]
                 judged = [one["rank"] for one in replications if "rank" in one]
