@@ -7,6 +7,7 @@ them: a file of a few kilobytes cannot ask for a terabyte.
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import h5py  # type: ignore[import-untyped]
@@ -16,6 +17,7 @@ from h5netcdf import CompatibilityError
 __all__ = ["CompatibilityError", "survey"]
 
 _MOST_OBJECTS, _MOST_LEVELS = 20_000, 8
+_HEAP, _HEAP_OBJECT = rb"GCOL\x01\0\0\0", 16  # how a heap begins; bytes of an object's head: index, users, length
 _DIMENSION = b"This is a netCDF dimension but not a netCDF variable"
 
 
@@ -27,8 +29,28 @@ def survey(content: bytes) -> None:
     ValueError
         If there is such a thing; errors of HDF5 itself pass through.
     """
+    _check_heaps(content)
     with h5py.File(io.BytesIO(content), "r") as file:
-        _Survey(len(content)).check(file)
+        found = _Survey(len(content))
+        found.attributes(file, "/")
+        found.check(file)
+
+
+def _check_heaps(content: bytes) -> None:
+    """Raise ``ValueError`` for heaps of text whose objects do not follow one another to the end.
+
+    HDF5 2.0 goes round for ever at an object without a length that says it is free space.
+    """
+    for heap in re.finditer(_HEAP, content):
+        at, end = heap.end() + 8, heap.start() + int.from_bytes(content[heap.end() : heap.end() + 8], "little")
+        while at + _HEAP_OBJECT <= min(end, len(content)):
+            index, length = (int.from_bytes(content[at + i : at + j], "little") for i, j in ((0, 2), (8, 16)))
+            step = _HEAP_OBJECT + -(-length // 8) * 8 if index else length
+            if step < _HEAP_OBJECT:
+                raise ValueError("a heap with an object of no length")
+            at += step
+        if end > len(content) or at > end:
+            raise ValueError("a heap with an object that ends beyond it")
 
 
 class _Survey:
@@ -63,6 +85,10 @@ class _Survey:
         if address in self.seen or len(self.seen) >= _MOST_OBJECTS:
             raise ValueError(f"a second name {name!r} for one object, or too many objects")
         self.seen.add(address)
+        self.attributes(found, name)
+
+    def attributes(self, found: h5py.HLObject, name: str) -> None:
+        """Raise ``ValueError`` for attributes that would be more than the file when they are read."""
         for attribute in found.attrs:
             opened = h5py.h5a.open(found.id, attribute.encode())
             if opened.get_space().get_simple_extent_npoints() * opened.get_type().get_size() > self.size:

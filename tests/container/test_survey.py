@@ -133,6 +133,17 @@ def test_a_tree_comes_back(tmp_path: Path) -> None:
             assert not after.encoding
 
 
+@pytest.mark.parametrize(("length", "message"), [(0, "of no length"), (2**40, "ends beyond it")])
+def test_a_heap_that_hdf5_would_never_leave_is_refused(length: int, message: str, tmp_path: Path) -> None:
+    content = bytearray(netcdf())
+    at = content.index(b"GCOL") + 16
+    while int.from_bytes(content[at : at + 2], "little"):  # the free space comes last
+        at += 16 + -(-int.from_bytes(content[at + 8 : at + 16], "little") // 8) * 8
+    content[at + 8 : at + 16] = length.to_bytes(8, "little")
+    with pytest.raises(SaveFileError, match=message):
+        read_file(seal(tmp_path / "fit.nc", bytes(content)))
+
+
 @pytest.mark.parametrize("seed", seeds(1, 20))
 def test_damage_under_a_seal_that_fits_is_one_error_or_none(seed: int, tmp_path: Path) -> None:
     """Whatever HDF5 and its readers raise on broken files becomes a SaveFileError."""
