@@ -245,9 +245,10 @@ def test_degenerate_problems_end_well() -> None:
 
 @pytest.mark.parametrize("name", ["linear gate, 3", *long(["linear gate, 5, two columns", "unlike experts"])])
 def test_more_starts_never_do_worse(name: str) -> None:
+    """A maximum without a collapsed expert is better than one with."""
     density = bound(CASES[name]).density
-    values = [EM(seed=0, starts=starts).run(density).optima[0].log_posterior for starts in (2, 8)]
-    assert values[1] >= values[0] - 1e-6
+    few, many = (EM(seed=0, starts=starts).run(density).optima[0] for starts in (2, 8))
+    assert (not many.collapsed, many.log_posterior + 1e-6) >= (not few.collapsed, few.log_posterior)
 
 
 # -- what it says ----------------------------------------------------------------------------------------------
