@@ -96,6 +96,9 @@ HOMES: dict[str, tuple[str, ...]] = {
     "polars": (),
 }
 
+# Whose ``__getattr__`` imports by name.
+ON_DEMAND = ("__init__.py", "inference/deferred.py")
+
 EMPTY_OR_TAKEN = {
     "utils",
     "util",
@@ -236,9 +239,9 @@ def _size(module: Module) -> Iterator[str]:
 
 
 def _lazy(module: Module) -> Iterator[str]:
-    """Imports stand at the top of a file, but for slow libraries and the root's ``__getattr__`` (PEP 562)."""
+    """Imports stand at the top of a file, but for slow libraries and the ``__getattr__`` of ``ON_DEMAND`` (PEP 562)."""
     for function in module.functions:
-        if module.path == "__init__.py" and function.name == "__getattr__":
+        if module.path in ON_DEMAND and function.name == "__getattr__":
             continue
         for node in ast.walk(function):
             called = node.func if isinstance(node, ast.Call) else None

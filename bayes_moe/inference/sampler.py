@@ -14,6 +14,7 @@ from ..errors import InterruptedFit
 from ..log_density import Compiled, LogDensity, Machine
 from ..processors import processors
 from .charts import Chart, Function
+from .deferred import deferred
 from .progress import Report
 from .settings import generator
 
@@ -90,8 +91,10 @@ def sample(chart: Chart, density: LogDensity, plan: Chains, report: Report) -> S
     InterruptedFit
         If they are stopped before there are draws.
     """
-    # nutpie takes a second to import, which `import bayes_moe` must not cost
-    import nutpie
+    # nutpie takes a second to import, which `import bayes_moe` must not cost; it imports ArviZ for its traces, which
+    # are read here without it, and ArviZ imports matplotlib: 0.3 s that no fit needs
+    with deferred("arviz"):
+        import nutpie
 
     with report.task("NUTS loads its code (compiled once on a machine, about 10 s)", 1) as advance:
         model, stop = _model(chart, density, plan.seed)
