@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import io
 import re
+from math import prod
 from typing import Any
 
 import h5py  # type: ignore[import-untyped]
-import numpy as np
 from h5netcdf import CompatibilityError
 
 __all__ = ["CompatibilityError", "survey"]
@@ -91,7 +91,8 @@ class _Survey:
         """Raise ``ValueError`` for attributes that would be more than the file when they are read."""
         for attribute in found.attrs:
             opened = h5py.h5a.open(found.id, attribute.encode())
-            if opened.get_space().get_simple_extent_npoints() * opened.get_type().get_size() > self.size:
+            shape = opened.get_space().get_simple_extent_dims() or ()
+            if prod(shape) * opened.get_type().get_size() > self.size:
                 raise ValueError(f"an attribute {attribute!r} of {name!r} larger than the file")
 
     def _check_array(self, found: Any, name: str) -> None:
@@ -102,7 +103,7 @@ class _Survey:
             raise ValueError(f"{name!r} stored elsewhere or through a filter")
         if found.dtype.kind not in "iufS" and h5py.check_string_dtype(found.dtype) is None:
             raise ValueError(f"{name!r} of a type {found.dtype} that is not numbers or text")
-        elements = int(np.prod(found.shape, dtype=object)) if found.shape else 1
+        elements = prod(found.shape or ())
         needed = elements * found.id.get_type().get_size()
         label = found.attrs.get("NAME")
         if isinstance(label, bytes) and label.startswith(_DIMENSION):  # a mere length: nothing is stored or read

@@ -144,6 +144,24 @@ def test_a_heap_that_hdf5_would_never_leave_is_refused(length: int, message: str
         read_file(seal(tmp_path / "fit.nc", bytes(content)))
 
 
+@pytest.mark.parametrize("where", ["/", "numbers", "numbers/float"])
+def test_an_attribute_longer_than_the_file_is_refused(where: str, tmp_path: Path) -> None:
+    """HDF5 itself refuses most lengths; 2^62 x 4 elements are none as it counts."""
+    stream, shape = io.BytesIO(), (7_919, 3)
+    with h5py.File(stream, "w", libver=("earliest", "v108")) as file:  # whose objects have no checksums yet
+        file["numbers/float"] = np.arange(6.0)
+        file[where].attrs["planted"] = np.zeros(shape, "u1")
+    content = bytearray(stream.getvalue())
+    at = content.index(2 * _packed(*shape), content.index(b"planted"))  # the shape, and the most it can be
+    content[at : at + 32] = 2 * _packed(2**62, 4)
+    with pytest.raises(SaveFileError, match=r"an attribute 'planted' of .* larger than the file"):
+        read_file(seal(tmp_path / "fit.nc", bytes(content)))
+
+
+def _packed(*lengths: int) -> bytes:
+    return b"".join(length.to_bytes(8, "little") for length in lengths)
+
+
 @pytest.mark.parametrize("seed", seeds(1, 20))
 def test_damage_under_a_seal_that_fits_is_one_error_or_none(seed: int, tmp_path: Path) -> None:
     """Whatever HDF5 and its readers raise on broken files becomes a SaveFileError."""
