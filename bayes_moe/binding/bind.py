@@ -292,4 +292,5 @@ def _centre(
         check_trials(y, size)
     elif not np.all(size > 0):  # likewise
         return {}
-    return family.centre(y / size, weights * size)
+    share = np.divide(y, size, out=np.zeros(len(y)), where=size > 0)  # a row without trials says nothing: weight 0
+    return family.centre(share, weights * size)

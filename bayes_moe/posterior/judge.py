@@ -82,12 +82,12 @@ def _about_second_run(outcome: Outcome) -> str:
 def label_free(bound: Bound, draws: Draws, outcome: Outcome) -> xr.Dataset:
     """Return quantities that no renaming of experts changes, with dims (chain, draw, ...).
 
-    Log posterior, predictive mean and sd at ten spread-out rows, and the experts' sizes in order, where the gate has
-    parameters.
+    Log posterior, predictive mean and sd at ten spread-out rows of positive weight, and the experts' sizes in order,
+    where the gate has parameters.
     """
     chains, count = draws.q.shape[:2]
-    table = np.asarray(bound.data.table.values)
-    y = bound.data.y
+    counted = bound.data.weights > 0
+    table, y = np.asarray(bound.data.table.values)[counted], bound.data.y[counted]
     first = y if y.ndim == 1 else y[:, 0]
     grid = np.unique(np.argsort(first, kind="stable")[np.linspace(0, len(y) - 1, _GRID).astype(int)])
     values: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
@@ -109,10 +109,10 @@ def _predictive(draws: Draws, table: np.ndarray) -> dict[str, np.ndarray]:
         return {"predictive_probability": probabilities_by_draw(mixture, len(data.classes))}
     each = [marginal(mixture, output) for output in range(len(data.outputs))] or [mixture]
     moments = [_moments(one) for one in each]
-    return {
-        "predictive_mean": np.concatenate([mean for mean, _ in moments], axis=1),
-        "predictive_sd": np.concatenate([spread for _, spread in moments], axis=1),
-    }
+    mean, spread = (np.concatenate(parts, axis=1) for parts in zip(*moments, strict=True))
+    certain = (spread == 0).all(axis=0)  # whatever the parameters: rows without trials, which say nothing of chains
+    told = ~certain if not certain.all() else np.ones_like(certain)
+    return {"predictive_mean": mean[:, told], "predictive_sd": spread[:, told]}
 
 
 def _moments(mixture: MixtureDraws) -> tuple[np.ndarray, np.ndarray]:

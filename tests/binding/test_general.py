@@ -112,6 +112,21 @@ def test_mixed_supports_are_refused() -> None:
         bm.MixtureOfExperts([bm.Expert(bm.Normal()), bm.Expert(bm.Poisson())])
 
 
+def test_rows_without_trials_say_nothing() -> None:
+    rng = np.random.default_rng(4)
+    x, n = rng.normal(size=60), rng.integers(1, 9, size=60)
+    y = rng.binomial(n, 1 / (1 + np.exp(-x)))
+    model = bm.MixtureOfExperts([bm.Expert(bm.Binomial(trials="n"))])
+    table, more = pd.DataFrame({"x": x, "n": n}), pd.DataFrame({"x": np.r_[-1.0, 1.0, x], "n": np.r_[0, 0, n]})
+    without = bm.fit(model, table, y, bm.EM(seed=1), progress=False)
+    fit = bm.fit(model, more, np.r_[0, 0, y], bm.EM(seed=1), scaling=without.data.scaling, progress=False)
+    np.testing.assert_allclose(fit.log_density(more[:2], [0, 0]), 0.0)
+    np.testing.assert_allclose(fit.predict(table), without.predict(table), rtol=1e-6)
+    assert fit.log_posterior == pytest.approx(without.log_posterior, rel=1e-12)
+    draws = bm.fit(model, more, np.r_[0, 0, y], bm.NUTS(seed=1), progress=False)
+    assert draws.status.converged, draws.status
+
+
 def test_exposures_and_trials_enter_the_density() -> None:
     rng = np.random.default_rng(4)
     x, days = rng.normal(size=80), rng.uniform(1.0, 50.0, size=80)
