@@ -249,7 +249,7 @@ def _asides(base: Bound, clash: Sequence[str]) -> list[str]:
     """Return what the user should know of the data beside the choice."""
     out = [str(notice) for notice in base.data.notices]
     values = len(np.unique(base.data.y))
-    if values <= _COUNTS:
+    if values <= min(_COUNTS, len(base.data.y) // 2):  # a few rows have few values of any kind
         out.append(f"y has {values} different values: a family for counts, levels or classes may serve it better.")
     if len(base.data.y) > MOST_ROWS:
         out.append(f"No kernel mean: it takes {MOST_ROWS} rows at most.")

@@ -221,3 +221,10 @@ def test_bad_input_is_refused_before_any_work(
 def test_progress_tells_the_report(capsys: pytest.CaptureFixture[str]) -> None:
     fit = bm.auto_fit(np.asarray(FRAME[["dose"]])[:25], Y[:25], seed=1)
     assert fit.report in capsys.readouterr().err
+
+
+def test_few_rows_are_no_counts() -> None:
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(8, 1))
+    fit = bm.auto_fit(x, x[:, 0] + rng.normal(0, 0.3, 8), seed=1, progress=False)
+    assert "different values" not in fit.report
