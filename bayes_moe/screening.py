@@ -6,6 +6,7 @@ spaced rows only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,20 +74,23 @@ def p_exceeds_n(data: Screened) -> Notice | None:
 def collinear(data: Screened) -> Notice | None:
     """Find columns of one predictor that are linear combinations of each other, group by group."""
     own = data.values.shape[1] - data.gate
-    groups = _dependent(data.values[:, :own])
-    groups += [[own + j for j in group] for group in _dependent(data.values[:, own:])]
-    if not groups:
-        return None
-    names = "; ".join(listed([repr(data.names[j]) for j in group], limit=10) for group in groups)
+    groups = dependent_columns(data.values[:, :own])
+    groups += [[own + j for j in group] for group in dependent_columns(data.values[:, own:])]
+    return dependent("Columns of X", [[data.names[j] for j in group] for group in groups]) if groups else None
+
+
+def dependent(what: str, groups: Sequence[Sequence[str]]) -> Notice:
+    """Return the notice about groups of columns that depend on each other."""
+    names = "; ".join(listed([repr(name) for name in group], limit=10) for group in groups)
     return Notice(
         "collinear",
-        f"Columns of X depend linearly on each other: {names}. Predictions stay sound, single coefficients "
-        f"are "
-        f"settled by their priors; leave out one column of each group to interpret them.",
+        f"{what} depend linearly on each other: {names}. Predictions stay sound, single coefficients are settled by "
+        "their priors; leave out one column of each group to interpret them.",
     )
 
 
-def _dependent(values: FloatArray) -> list[list[int]]:
+def dependent_columns(values: FloatArray) -> list[list[int]]:
+    """Return groups of columns that are linear combinations of each other and a constant."""
     n, p = values.shape
     if p < 2 or p > _MOST_COLUMNS or p + 1 > n:
         return []

@@ -28,6 +28,7 @@ from .members import Members, make_members, refuse_varying_gate
 from .network_density import NetworkDensity
 from .outcomes import Outcomes
 from .parameters import Parameters, make_parameters
+from .redundancy import redundant_coefficients
 from .shared_mean import with_mean, with_offsets
 from .variational import VariationalDensity
 
@@ -134,6 +135,11 @@ class Bound:
         outcomes = Outcomes(y, weights, extras.arguments(raw), extras.added(raw), units)
         alike = len(self.kinds) == 1
         return GeneralDensity(self.design, self.parameters, self.groups, table, outcomes, members, alike=alike)
+
+    @cached_property
+    def redundant(self) -> int:
+        """How many coefficients columns that depend on each other have too many; features of networks are not asked."""
+        return 0 if self.features is not None else redundant_coefficients(self.parameters, self.general_density.table)
 
     @cached_property
     def variational_density(self) -> VariationalDensity:

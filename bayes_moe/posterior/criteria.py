@@ -76,9 +76,12 @@ def _mode_of(bound: Bound, outcome: Outcome, engine: Any, asked: str) -> np.ndar
 
 
 def likelihood_parameters(bound: Bound) -> int:
-    """Return the number of coefficients the likelihood sees: experts' and gate's, not the gate's prior scale."""
+    """Return the number of coefficients the likelihood sees: experts' and gate's, not the gate's prior scale.
+
+    Columns of one predictor that depend on each other count as many as are independent.
+    """
     parameters = bound.parameters
-    return parameters.gate_start + parameters.gate.count
+    return parameters.gate_start + parameters.gate.count - bound.redundant
 
 
 def label_entropy(bound: Bound, q: np.ndarray) -> float:

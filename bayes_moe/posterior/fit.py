@@ -97,8 +97,9 @@ class Fit(Predictive):
     def bic(self) -> float:
         """Bayesian information criterion ``-2 log likelihood + d log n`` (Schwarz 1978); smaller is better.
 
-        d counts coefficients of experts and gate, not the gate's scale; n is the sum of weights: rows, not groups of
-        rows, as in flexmix.
+        d counts coefficients of experts and gate, not the gate's scale, and columns of one predictor that depend on
+        each other only as far as they are independent; n is the sum of weights: rows, not groups of rows, as in
+        flexmix.
         """
         return criteria.bic(self.bound, self.outcome, self.engine)
 

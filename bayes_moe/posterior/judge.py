@@ -8,9 +8,10 @@ import numpy as np
 import xarray as xr
 
 from ..binding.bind import Bound
+from ..binding.redundancy import dependent_names
 from ..errors import Notice
 from ..inference.outcome import Outcome, Status
-from ..screening import weak_data
+from ..screening import dependent, weak_data
 from .diagnose import Severity, sampling_verdict, severity
 from .draws import Draws, Labels
 from .expert_notices import about_experts_used, ambiguous, expert_notices
@@ -30,6 +31,7 @@ def judge(bound: Bound, outcome: Outcome, draws: Draws, labels: Labels, tree: xr
     # coefficients that are integrated out need no rows of their own
     weak = None if outcome.posterior is not None else weak_data(rows, bound.parameters.size)
     notices = [*bound.data.notices, *([weak] if weak else []), *outcome.notices]
+    notices += _dependent_notices(bound)
     notices += expert_notices(bound, draws, point=outcome.point)
     notices += duplicate_notices(bound, outcome) if outcome.point else ()
     notices += _feature_notices(bound, outcome)
@@ -143,6 +145,14 @@ def _fixed(posterior: xr.Dataset) -> Iterator[str]:
     for name, values in posterior.items():
         if bool((((values == 0) | values.isnull()).all(("chain", "draw"))).any()):
             yield str(name)
+
+
+def _dependent_notices(bound: Bound) -> Iterator[Notice]:
+    """Name columns that depend on each other only once predictors have computed them."""
+    if bound.redundant and not any(notice.code == "collinear" for notice in bound.data.notices):
+        groups = list(dependent_names(bound.parameters, bound.general_density.table))
+        if groups:
+            yield dependent("Columns that a predictor computes", groups)
 
 
 def _feature_notices(bound: Bound, outcome: Outcome) -> Iterator[Notice]:

@@ -12,6 +12,8 @@ from ..errors import SpecError
 from ..priors import LearnedScale, Normal
 from .base import Basis, Columns, Predictor, Shared, check_predictor, check_shared
 
+_FEW = 1000  # rows among which most columns show more distinct values than there are powers
+
 
 @dataclass(frozen=True)
 class Polynomial(Predictor):
@@ -20,7 +22,8 @@ class Polynomial(Predictor):
     .. math:: \eta_k = a_k + \sum_j \sum_{d=1}^{D} b_{kjd} \, \frac{\tilde x_j^d - m_{jd}}{s_{jd}}
 
     where x̃ is the standardised column and m, s standardise its powers over the training rows, so that one prior
-    means the same for every power. Coefficients are reported for the raw powers of the raw columns.
+    means the same for every power. Coefficients are reported for the raw powers of the raw columns. A column of m
+    distinct values has powers up to m - 1, which take every curve through them: one of 0 and 1 has no square.
 
     Parameters
     ----------
@@ -65,18 +68,17 @@ class Polynomial(Predictor):
         counted = weights > 0
         raw = table[np.ix_(counted, chosen)]
         share = weights[counted] / weights.sum()
+        powers = np.array([_powers(raw[:, j], self.degree) for j in range(len(chosen))], dtype=np.int64)
         # the first power is standardised already; leaving it alone keeps it the very column that Linear uses
         centers, scales = [np.zeros(len(chosen))], [np.ones(len(chosen))]
         for power in range(2, self.degree + 1):
             values = raw**power
             mean = share @ values
-            spread = np.sqrt(share @ (values - mean) ** 2)
-            # a power that does not vary (a two-valued column centred at its mean) is left as it is
             centers.append(mean)
-            scales.append(np.where(spread > 1e-12 * (1 + np.abs(mean)), spread, 1.0))
+            scales.append(np.sqrt(share @ (values - mean) ** 2))
         return _PolynomialBasis(
             tuple(columns.names[j] for j in chosen),
-            self.degree,
+            tuple((power, j) for power in range(1, self.degree + 1) for j in np.flatnonzero(powers >= power).tolist()),
             np.array(chosen, dtype=np.int64),
             np.array([columns.center[j] for j in chosen]),
             np.array([columns.scale[j] for j in chosen]),
@@ -86,10 +88,17 @@ class Polynomial(Predictor):
         )
 
 
+def _powers(values: np.ndarray, degree: int) -> int:
+    """Return how many powers of a column there are to tell apart."""
+    first = len(np.unique(values[:_FEW]))
+    distinct = first if first > degree else len(np.unique(values))
+    return max(1, min(degree, distinct - 1))
+
+
 @dataclass(frozen=True, eq=False)
 class _PolynomialBasis(Basis):
     columns: tuple[str, ...]
-    degree: int
+    powers: tuple[tuple[int, int], ...]
     positions: Any
     center: np.ndarray
     scale: np.ndarray
@@ -99,35 +108,32 @@ class _PolynomialBasis(Basis):
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(
-            name if power == 1 else f"{name}^{power}" for power in range(1, self.degree + 1) for name in self.columns
-        )
+        return tuple(self.columns[j] if power == 1 else f"{self.columns[j]}^{power}" for power, j in self.powers)
 
     def blocks(self, table: Any) -> list[Any]:
-        raw = table[:, self.positions]
-        return [
-            raw if power == 1 else (raw**power - self.power_center[power - 1]) / self.power_scale[power - 1]
-            for power in range(1, self.degree + 1)
-        ]
+        found = []
+        for power in dict.fromkeys(power for power, _ in self.powers):
+            used = np.array([j for other, j in self.powers if other == power], dtype=np.int64)
+            raw = table[:, self.positions[used]]
+            center, scale = self.power_center[power - 1][used], self.power_scale[power - 1][used]
+            found.append(raw if power == 1 else (raw**power - center) / scale)
+        return found
 
     def to_user(self) -> np.ndarray:
-        width = len(self.columns)
-        back = np.zeros((1 + width * self.degree, 1 + width * self.degree))
+        row = {key: 1 + place for place, key in enumerate(self.powers)}
+        back = np.zeros((1 + len(row), 1 + len(row)))
         back[0, 0] = 1.0
-        for power in range(1, self.degree + 1):
-            for j in range(width):
-                column = 1 + (power - 1) * width + j
-                unit = 1.0 / self.power_scale[power - 1][j]
-                back[0, column] -= self.power_center[power - 1][j] * unit
-                # ((x - c)/s)^power by the binomial theorem
-                for lower in range(power + 1):
-                    term = comb(power, lower) * (-self.center[j]) ** (power - lower) / self.scale[j] ** power * unit
-                    row = 0 if lower == 0 else 1 + (lower - 1) * width + j
-                    back[row, column] += term
+        for (power, j), column in row.items():
+            unit = 1.0 / self.power_scale[power - 1][j]
+            back[0, column] -= self.power_center[power - 1][j] * unit
+            # ((x - c)/s)^power by the binomial theorem
+            for lower in range(power + 1):
+                term = comb(power, lower) * (-self.center[j]) ** (power - lower) / self.scale[j] ** power * unit
+                back[0 if lower == 0 else row[lower, j], column] += term
         return back
 
     def slope_units(self) -> np.ndarray:
         return np.ones(len(self.names))
 
     def pooled(self) -> np.ndarray:
-        return np.tile(np.array(self.tied, dtype=bool), self.degree)
+        return np.array([self.tied[j] for _, j in self.powers], dtype=bool)

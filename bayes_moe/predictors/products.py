@@ -23,7 +23,7 @@ class Products(Predictor):
 
     where x̃ are standardised columns and m, s standardise their products over the training rows. It is meant to stand
     beside the columns: ``bm.Sum((bm.Linear(), bm.Products()))``. Coefficients are reported for the products of the raw
-    columns less their means, ``x:z``.
+    columns less their means, ``x:z``. Levels of one column have no products with each other.
 
     Parameters
     ----------
@@ -62,7 +62,9 @@ class Products(Predictor):
 
     def basis(self, columns: Columns, table: np.ndarray, weights: np.ndarray) -> Basis:
         chosen = columns.positions(self.columns, "Products")
-        pairs = tuple(combinations(chosen, 2))
+        sources = columns.sources or columns.names
+        # two levels of one column are never both there
+        pairs = tuple((i, j) for i, j in combinations(chosen, 2) if sources[i] != sources[j])
         if len(pairs) > _MOST:
             raise SpecError(
                 f"Products.columns: expected at most {_MOST} pairs, got {len(pairs)} of {len(chosen)} columns → name "
