@@ -34,4 +34,6 @@ class FitStatus:
         return tuple(notice.code for notice in self.notices)
 
     def __str__(self) -> str:
-        return "\n".join([self.sentence, *(f"  {notice}" for notice in self.notices)])
+        said = [f"[{notice.code}]" for notice in self.notices if notice.message in self.sentence]
+        others = [f"  {notice}" for notice in self.notices if notice.message not in self.sentence]
+        return "\n".join([self.sentence, *([f"  {' '.join(said)} see above"] if said else []), *others])
