@@ -1,8 +1,9 @@
 """Prior specifications: small frozen values, stated in the user's units.
 
-A prior says what is believed about one coefficient *as the user reads it*: the expert's mean at the average row,
-the change of the mean per unit of a column, the logarithm of sigma in units of y. The samplers see standardised
-data; the conversion happens when a model meets data. ``standardised=True`` states a prior on that scale directly.
+A prior says what is believed about one quantity *in the user's units*: the expert's mean at the average row (reported
+intercepts are those at 0), the change of the mean per unit of a column, the logarithm of sigma in units of y. The
+samplers see standardised data; the conversion happens when a model meets data. ``standardised=True`` states a prior on
+that scale directly.
 """
 
 from __future__ import annotations

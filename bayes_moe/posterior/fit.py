@@ -235,7 +235,12 @@ class Fit(Predictive):
         return tables.shrinkage(self.bound, self.outcome, self.engine)
 
     def prior_summary(self) -> Any:
-        """Return every free variable with its prior on the standardised scale and what it means for the user."""
+        """Return every free variable with its prior on the standardised scale, and what that says of coefficients.
+
+        Rows "as reported" are the coefficients of `summary`, in the units of the data, with the 5 %, 50 % and 95 %
+        points of their prior by 4000 draws of it. Priors of intercepts are about the average row; an intercept is
+        reported at 0.
+        """
         return tables.prior_summary(self.bound)
 
     def loo(self) -> Any:

@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..inference.outcome import Outcome
 from ..inference.settings import check_seed
 from .effects import Effect
+from .implied_priors import implied_priors
 from .optima import optima_rows
 from .shrinkage import shrinkage_rows
 from .standard_errors import Errors
@@ -114,7 +115,7 @@ def modes(table: xr.Dataset) -> pd.DataFrame:
 
 
 def prior_summary(bound: Bound) -> pd.DataFrame:
-    """Return a row per free variable element, one for all weights of a layer: its prior on the standardised scale."""
+    """Return the table of `Fit.prior_summary`."""
     networks = () if bound.features is None else bound.features.free
     rows = [(free.name, "Normal", float(free.loc), float(free.scale)) for free in networks]
     for free in bound.parameters.free:
@@ -128,7 +129,18 @@ def prior_summary(bound: Bound) -> pd.DataFrame:
             label = f"{free.name}[{', '.join(map(str, index))}]" if index else free.name
             rows.append((label, kind, float(loc[index]), float(scale[index])))
     table = pd.DataFrame(rows, columns=["variable", "prior", "loc", "scale"]).set_index("variable")
+    table = pd.concat([table, _implied(bound)]).rename_axis("variable")
     scaling = bound.design.scaling
     of = "y" if scaling.y_power is None else f"{scaling.y_power!r} of y"
     table.attrs["scaling"] = f"{of} = {scaling.y_center:.6g} + {scaling.y_scale:.6g} * standardised y"
     return table
+
+
+def _implied(bound: Bound) -> pd.DataFrame:
+    """Return a row per reported coefficient: where its prior lies, in the units of the data."""
+    columns = ["5%", "median", "95%"]
+    frames = [
+        pd.DataFrame(values.values.reshape(len(columns), -1).T, _labels(str(values.name), values.isel(prob=0)), columns)
+        for values in implied_priors(bound).values()
+    ]
+    return pd.concat(frames).dropna(how="all").assign(prior="as reported")
