@@ -143,6 +143,13 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"model": bm.MixtureOfExperts(2, bm.SoftmaxGate(bm.Polynomial(2, columns=(4,))))},
         r"^Polynomial\.columns: expected positions from 0 to 0, got 4 → ",
     ),
+    "column name as a number": (
+        {
+            "model": bm.MixtureOfExperts([bm.Expert(mu=bm.Linear(columns=(0,)))] * 2),
+            "x": pd.DataFrame({1: X[:, 0], 0: X[:, 0] ** 2}),
+        },
+        r"^Linear\.columns: .* not the name of another column, got 0: .* called '1' → pass names as text, '0' or '1'",
+    ),
 }
 
 

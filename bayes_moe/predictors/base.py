@@ -103,6 +103,11 @@ class Columns:
             raise SpecError(
                 f"{_argument(owner)}: expected positions from 0 to {len(own) - 1}, got {column!r} → correct it"
             )
+        elif str(column) in own and own[column] != str(column):
+            raise SpecError(
+                f"{_argument(owner)}: expected a position that is not the name of another column, got {column!r}: the "
+                f"column there is called {own[column]!r} → pass names as text, {str(column)!r} or {own[column]!r}"
+            )
         wanted = column if isinstance(column, str) else own[column]
         return tuple(j for j, source in enumerate(sources) if source == wanted)
 
