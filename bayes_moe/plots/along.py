@@ -63,6 +63,8 @@ class Along:
 def along(fit: Predictive, column: str | int | None, *, points: int = POINTS, output: str | int | None = None) -> Along:
     """Return evenly spaced rows over the range that a column has in training.
 
+    Numbers of trials are rounded to whole ones: there is no other distribution of them.
+
     Parameters
     ----------
     fit
@@ -83,14 +85,23 @@ def along(fit: Predictive, column: str | int | None, *, points: int = POINTS, ou
     table, names = np.asarray(fit.data.own.values)[fit.data.weights > 0], fit.data.own.names
     low, high = table[:, place].min(), table[:, place].max()
     margin = _MARGIN * (high - low) if high > low else 0.5
-    x = np.linspace(low - margin, high + margin, points)
-    middle = np.median(table, axis=0)
-    rows = np.tile(middle, (points, 1))
+    trials, sizes = _trials_and_sizes(fit)
+    x = np.linspace(max(low - margin, 0.5 * low) if place in sizes else low - margin, high + margin, points)
+    rows = np.tile(np.median(table, axis=0), (points, 1))
     rows[:, place] = x
-    others = [(names[j], middle[j]) for j in range(len(names)) if j != place]
+    rows[:, trials] = rows[:, trials].round()
+    others = [(names[j], rows[0, j]) for j in range(len(names)) if j != place]
     at = _output(fit, output)
     y, name = (fit.data.y, fit.data.y_name) if at is None else (fit.data.y[:, at], fit.data.outputs[at])
     return Along(place, x, rows, names[place] + _held(others), y, name, at)
+
+
+def _trials_and_sizes(fit: Predictive) -> tuple[list[int], list[int]]:
+    """Return the positions of columns of trials, which are whole, and of trials and exposures, which keep a sign."""
+    extras = [one.bound.extras for one, _ in fit.weighed]
+    trials = {column for each in extras for _, column in each.given}
+    exposures = {offset.column for each in extras for offset in each.offsets if offset.logarithm}
+    return sorted(trials), sorted(trials | exposures)
 
 
 def _output(fit: Predictive, output: str | int | None) -> int | None:

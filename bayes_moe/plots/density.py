@@ -7,17 +7,19 @@ from dataclasses import replace
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
+from matplotlib.ticker import MaxNLocator
 
-from ..posterior.blend import Blend, log_density, marginal, predictive_moments
+from ..errors import NumericalError
+from ..posterior.blend import Blend, log_density, marginal
 from ..posterior.mixtures import Components, MixtureDraws
 from ..posterior.predictive import Predictive
-from .along import Along, along, data_range, refuse_labels, scatter
+from .along import along, refuse_labels, scatter
 from .canvas import canvas
+from .heights import heights
 
-_ACROSS, _UP = 200, 200
+_ACROSS = 200
 _MOST_DRAWS = 400
 _DECADES = 3.0
-_MOST_ROOM = 0.4
 
 
 def density(
@@ -27,6 +29,9 @@ def density(
 
     The colours are those of the logarithm, over three powers of ten below the highest density, so that tails
     and lesser modes are seen. Of more than 400 draws, 400 evenly spread ones are averaged.
+
+    Of counts it is the probability that is drawn, in a cell around each; where they reach so far that cells could not
+    be told apart, around every second, third, ... count, the probability of that one alone.
 
     Parameters
     ----------
@@ -46,6 +51,8 @@ def density(
         If there is no such column.
     SpecError
         If y holds labels.
+    NumericalError
+        If the density is 0 in all places of the map, or infinite.
 
     Examples
     --------
@@ -57,33 +64,43 @@ def density(
     """
     refuse_labels(fit, "density")
     path = along(fit, column, points=_ACROSS, output=output)
-    ax = canvas(ax)
     whole = fit.mixture(path.table)
     mixture = _thinned(whole if path.output is None else marginal(whole, path.output))
-    y = _heights(fit, path, mixture)
-    values = np.exp(log_density(_repeated(mixture), np.tile(y, _ACROSS))).reshape(_ACROSS, _UP).T
-    top = values.max()
-    norm = LogNorm(top * 10.0**-_DECADES, top, clip=True)
-    mesh = ax.pcolormesh(path.x, y, values, norm=norm, cmap="magma", shading="gouraud", rasterized=True, zorder=0)
+    up = heights(fit, path, mixture)
+    values = _values(mixture, up.y)
+    norm = LogNorm(values.max() * 10.0**-_DECADES, values.max(), clip=True)
+    ax = canvas(ax)
+    mesh = ax.pcolormesh(
+        path.x,
+        up.y,
+        values,
+        norm=norm,
+        cmap="magma",
+        shading="nearest" if up.whole else "gouraud",
+        rasterized=True,
+        zorder=0,
+    )
     bar = ax.figure.colorbar(mesh, ax=ax, pad=0.02, extend="min")
-    bar.set_label("predictive density, per unit of y")
+    bar.set_label("predictive probability" if up.whole else "predictive density, per unit of y")
     rows = len(fit.data.y)
     scatter(fit, ax, path, colours=np.ones((rows, 3)), rims=np.tile((0.0, 0.0, 0.0, 0.8), (rows, 1)), size=9.0)
-    ax.set(xlabel=path.title, ylabel=path.y_name, xlim=(path.x[0], path.x[-1]), ylim=(y[0], y[-1]))
+    ax.set(xlabel=path.title, ylabel=path.y_name, xlim=(path.x[0], path.x[-1]), ylim=up.limits)
+    if up.whole:
+        ax.yaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
     return ax
 
 
-def _heights(fit: Predictive, path: Along, mixture: MixtureDraws | Blend) -> np.ndarray:
-    """Return evenly spaced values of y over the data and two predictive standard deviations, within reason."""
-    low, high = data_range(fit, path)
-    mean, variance = predictive_moments(mixture)
-    spread = np.sqrt(variance)
-    room = _MOST_ROOM * (high - low)
-    low, high = (
-        max(low - room, min(low, (mean - 2 * spread).min())),
-        min(high + room, max(high, (mean + 2 * spread).max())),
-    )
-    return np.linspace(low, high, _UP)
+def _values(mixture: MixtureDraws | Blend, y: np.ndarray) -> np.ndarray:
+    """Return the density (heights, places) at every height in every place."""
+    found = log_density(_repeated(mixture, len(y)), np.tile(y, mixture.rows))
+    values: np.ndarray = np.exp(found).reshape(mixture.rows, len(y)).T
+    if not 0.0 < values.max() * 10.0**-_DECADES < np.inf:
+        raise NumericalError(
+            f"density: expected a highest value above 0 and finite, got {values.max():.3g} on {len(y)} by "
+            f"{mixture.rows} places: it may be narrower than their distance → draw bm.plots.predictive, whose bands "
+            "need no such places"
+        )
+    return values
 
 
 def _thinned(mixture: MixtureDraws | Blend) -> MixtureDraws | Blend:
@@ -102,20 +119,20 @@ def _fewer(mixture: MixtureDraws) -> MixtureDraws:
     return replace(mixture, draws=-(-mixture.draws // step), components=every)
 
 
-def _repeated(mixture: MixtureDraws | Blend) -> MixtureDraws | Blend:
-    """Return the mixture with every row as often as there are heights; gates are not computed again for each."""
+def _repeated(mixture: MixtureDraws | Blend, times: int) -> MixtureDraws | Blend:
+    """Return the mixture with every row so many times; gates are not computed again for each."""
     if isinstance(mixture, Blend):
-        return Blend(tuple(_rows_repeated(part) for part in mixture.mixtures), mixture.weights)
-    return _rows_repeated(mixture)
+        return Blend(tuple(_rows_repeated(part, times) for part in mixture.mixtures), mixture.weights)
+    return _rows_repeated(mixture, times)
 
 
-def _rows_repeated(mixture: MixtureDraws) -> MixtureDraws:
+def _rows_repeated(mixture: MixtureDraws, times: int) -> MixtureDraws:
     log_gate, parameters = mixture.components(slice(0, mixture.rows), slice(0, mixture.draws))
 
     def looked_up(rows: slice, draws: slice) -> Components:
-        at = np.arange(rows.start, rows.stop) // _UP
+        at = np.arange(rows.start, rows.stop) // times
         return log_gate[draws][:, at], {
             name: np.broadcast_to(values, log_gate.shape)[draws][:, at] for name, values in parameters.items()
         }
 
-    return replace(mixture, rows=mixture.rows * _UP, components=looked_up)
+    return replace(mixture, rows=mixture.rows * times, components=looked_up)
