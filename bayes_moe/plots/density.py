@@ -28,7 +28,8 @@ def density(
     """Draw the predictive density p(y | x) over x and y, with the data on top.
 
     The colours are those of the logarithm, over three powers of ten below the highest density, so that tails
-    and lesser modes are seen. Of more than 400 draws, 400 evenly spread ones are averaged.
+    and lesser modes are seen. The map ends where y does: at 0, at 1, at the number of trials. Of more than 400 draws,
+    400 evenly spread ones are averaged.
 
     Of counts it is the probability that is drawn, in a cell around each; where they reach so far that cells could not
     be told apart, around every second, third, ... count, the probability of that one alone.
@@ -67,7 +68,7 @@ def density(
     whole = fit.mixture(path.table)
     mixture = _thinned(whole if path.output is None else marginal(whole, path.output))
     up = heights(fit, path, mixture)
-    values = _values(mixture, up.y)
+    values = _values(mixture, up.at)
     norm = LogNorm(values.max() * 10.0**-_DECADES, values.max(), clip=True)
     ax = canvas(ax)
     mesh = ax.pcolormesh(

@@ -17,6 +17,8 @@ UP = 200
 _MOST_ROOM = 0.4
 _WHOLE = (Support.COUNT, Support.BINARY)
 _ENDS = {
+    Support.POSITIVE: (0.0, np.inf),
+    Support.UNIT: (0.0, 1.0),
     Support.COUNT: (0.0, np.inf),
     Support.BINARY: (0.0, 1.0),
 }
@@ -29,12 +31,15 @@ class Heights:
     Parameters
     ----------
     y
-        (h,), ascending.
+        (h,) where values are drawn, ascending.
+    at
+        (h,) where they are taken: there, but half a step inside an end that y never reaches.
     whole
         Whether y is counts, so that values are probabilities.
     """
 
     y: np.ndarray
+    at: np.ndarray
     whole: bool
 
     @property
@@ -59,7 +64,9 @@ def heights(fit: Predictive, path: Along, mixture: MixtureDraws | Blend) -> Heig
     least, most = ends.min(), ends.max()
     if whole:
         return _counts(max(np.floor(low), least), min(np.ceil(high), most))
-    return Heights(np.linspace(low, high, UP), whole=False)
+    y = np.linspace(max(low, least), min(high, most), UP)
+    half = 0.5 * (y[1] - y[0])
+    return Heights(y, np.clip(y, least + half, most - half), whole=False)
 
 
 def _wanted(fit: Predictive, path: Along, mixture: MixtureDraws | Blend) -> tuple[float, float]:
@@ -79,7 +86,7 @@ def _counts(low: float, high: float) -> Heights:
     high = max(high, low + 1.0)
     step = np.ceil((high - low) / (UP - 1))
     y = low + step * np.arange(np.round((high - low) / step) + 1.0)
-    return Heights(y, whole=True)
+    return Heights(y, y, whole=True)
 
 
 def _ends(fit: Predictive, path: Along) -> tuple[np.ndarray, bool]:
@@ -93,7 +100,7 @@ def _ends(fit: Predictive, path: Along) -> tuple[np.ndarray, bool]:
             family = expert.family
             if isinstance(family, Joint) and path.output is not None:
                 family = family.families[path.output]
-            least, most = _ENDS.get(family.support, (-np.inf, np.inf))
+            least, most = _ENDS.get(family.support, (-np.inf, np.inf)) if model.target is None else (0.0, np.inf)
             if "trials" in family.given:
                 column = fit.data.own.names.index(family.given["trials"])
                 most = max(path.y[fit.data.weights > 0].max(), path.table[:, column].max())

@@ -1,4 +1,4 @@
-"""The heat map of counts."""
+"""The heat map of counts, and of what cannot go below 0 or above 1."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ X = pd.DataFrame({"x": np.linspace(-2.0, 2.0, N)})
 TRIALS = RNG.integers(1, 9, N)
 RATE = np.exp(0.4 + 0.6 * X.x.values)
 COUNTS = RNG.poisson(RATE)
+POSITIVE = np.exp(1.0 + X.x.values + 0.5 * RNG.normal(size=N))
 
 
 @pytest.fixture(autouse=True)
@@ -152,6 +153,40 @@ def test_an_average_of_fits_of_counts() -> None:
     at, values = mesh(bm.plots.density(both))
     np.testing.assert_allclose(at, np.arange(len(at)), atol=1e-9)
     assert_probabilities(both, at.round(), values)
+
+
+@pytest.mark.parametrize(
+    ("family", "y", "most"),
+    [
+        (bm.Gamma(), POSITIVE, np.inf),
+        (bm.Gamma(), RNG.gamma(0.4, 3.0, N), np.inf),  # infinite density at 0
+        (bm.LogNormal(), POSITIVE, np.inf),
+        (bm.Weibull(), POSITIVE, np.inf),
+        (bm.Beta(), RNG.beta(0.5, 0.5, N), 1.0),
+        (bm.Beta(), 0.5 + 0.01 * RNG.beta(2.0, 2.0, N), 0.52),
+    ],
+)
+def test_heights_stay_where_y_can_be(family: bm.Family, y: np.ndarray, most: float) -> None:
+    fit = fitted(family, y)
+    ax = bm.plots.density(fit)
+    at, values = mesh(ax)
+    low, high = ax.get_ylim()
+    assert (low, high) == (at[0], at[-1])
+    assert low == pytest.approx(0.0) if y.min() < 0.4 else low > 0.4
+    assert y.max() < high <= most
+    assert np.all(np.isfinite(values))
+    inside = slice(1, -1)
+    assert_probabilities(fit, at[inside], values[inside])
+
+
+def test_a_power_of_y_ends_at_0() -> None:
+    model = bm.MixtureOfExperts(1, target=bm.Power(0.5))
+    fit = bm.fit(model, X, POSITIVE, bm.EM(seed=1), progress=False)
+    assert bm.plots.density(fit).get_ylim()[0] == 0.0
+
+
+def test_the_whole_line_has_room_below_0() -> None:
+    assert bm.plots.density(fitted(bm.Normal(), POSITIVE)).get_ylim()[0] < 0.0
 
 
 def test_a_density_that_falls_between_the_places_is_said() -> None:
