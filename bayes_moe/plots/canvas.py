@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.font_manager import FontProperties
 
 from ..posterior.fit import Fit
 
@@ -19,6 +20,8 @@ ALARM = "#b2182b"
 
 _HANDLE, _LETTER = 0.35, 0.062
 """Width of a legend's entry, in inches, and of one letter of it."""
+
+_AMBIGUOUS = "labels are ambiguous: what is said of one expert means little"
 
 _EXPERTS = (
     "#0072B2",
@@ -58,18 +61,26 @@ def expert_colours(experts: int) -> np.ndarray:
 
 
 def note_labels(fit: Fit, ax: Axes) -> None:
-    """Say above the axes that experts cannot be told apart, where that is so."""
-    if fit.labels.ambiguous:
-        ax.set_title("labels are ambiguous: what is said of one expert means little", fontsize="small", color=ALARM)
+    """Say above the axes that experts cannot be told apart, where that is so: over the legend, if there is one.
+
+    Narrow axes have room for the half that matters.
+    """
+    if not fit.labels.ambiguous:
+        return
+    words = _AMBIGUOUS if _room(ax) > _LETTER * len(_AMBIGUOUS) else _AMBIGUOUS.split(":")[0]
+    legend = ax.get_legend()
+    if legend is None:
+        ax.set_title(words, fontsize="small", color=ALARM)
+        return
+    legend.set_title(words, prop=FontProperties(size="small"))
+    legend.set_alignment("left")
+    legend.get_title().set_color(ALARM)
 
 
 def legend(ax: Axes) -> None:
     """Put a legend without a frame above the axes, in as many columns as fit."""
     labels = ax.get_legend_handles_labels()[1]
-    figure = ax.figure.get_figure(root=True)
-    assert figure is not None
-    room = ax.get_position().width * ax.figure.bbox.width / figure.dpi
-    columns = int(room / (_HANDLE + _LETTER * max(len(label) for label in labels)))
+    columns = int(_room(ax) / (_HANDLE + _LETTER * max(len(label) for label in labels)))
     ax.legend(
         loc="lower left",
         bbox_to_anchor=(0.0, 1.0),
@@ -80,3 +91,10 @@ def legend(ax: Axes) -> None:
         columnspacing=1.4,
         handlelength=1.6,
     )
+
+
+def _room(ax: Axes) -> float:
+    """Return the width of the axes in inches, before they are laid out."""
+    figure = ax.figure.get_figure(root=True)
+    assert figure is not None
+    return float(ax.get_position().width * ax.figure.bbox.width / figure.dpi)

@@ -19,6 +19,7 @@ from matplotlib.collections import LineCollection, PathCollection, PolyCollectio
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.text import Text
 
 import bayes_moe as bm
 from bayes_moe.plots.along import along, shown_rows
@@ -155,11 +156,55 @@ def test_missing_matplotlib_names_the_line_to_type(monkeypatch: pytest.MonkeyPat
         _ = bm.plots
 
 
+def unclear(fit: bm.Fit) -> bm.Fit:
+    """Return the fit as if its experts could not be told apart."""
+    return replace(fit, labels=Labels(fit.labels.permutations, 0.5, 0.9, ambiguous=True))
+
+
+def notes(ax: Axes) -> list[Text]:
+    return ax.findobj(lambda artist: isinstance(artist, Text) and "ambiguous" in artist.get_text())
+
+
+OF_EXPERTS = (bm.plots.gate, bm.plots.experts, bm.plots.responsibilities)
+
+
 def test_ambiguous_labels_are_said(posterior: bm.Fit) -> None:
-    unclear = replace(posterior, labels=Labels(posterior.labels.permutations, 0.5, 0.9, ambiguous=True))
-    for plot in (bm.plots.gate, bm.plots.experts, bm.plots.responsibilities):
-        assert "ambiguous" in plot(unclear).get_title()
-        assert plot(posterior).get_title() == ""
+    for plot in OF_EXPERTS:
+        (note,) = notes(plot(unclear(posterior)))
+        assert to_rgb(note.get_color()) == to_rgb(ALARM)
+        assert notes(plot(posterior)) == []
+
+
+@pytest.mark.parametrize("dpi", [60, 130])
+@pytest.mark.parametrize(
+    ("size", "rows", "columns", "layout"),
+    [
+        ((3, 2.4), 1, 1, "constrained"),
+        ((15, 9), 1, 1, "constrained"),
+        ((11, 7), 2, 2, "constrained"),
+        ((9, 7), 2, 3, "constrained"),
+        ((6.4, 4.8), 1, 1, None),
+        ((6.4, 4.8), 1, 2, None),
+    ],
+)
+def test_the_note_and_the_legend_leave_each_other_room(
+    posterior: bm.Fit, dpi: int, size: tuple[float, float], rows: int, columns: int, layout: Any
+) -> None:
+    page, grid = plt.subplots(rows, columns, figsize=size, dpi=dpi, layout=layout, squeeze=False)
+    for ax, plot in zip(grid.flat, OF_EXPERTS * 2, strict=False):
+        plot(unclear(posterior), ax=ax)
+    page.canvas.draw()
+    axes = grid.ravel().tolist()
+    for ax in axes:
+        legend = ax.get_legend()
+        (note,) = notes(ax)
+        place = note.get_window_extent()
+        for other in (*legend.get_texts(), ax.patch):
+            assert not place.padded(-1).overlaps(other.get_window_extent().padded(-1))
+        assert page.bbox.padded(1).containsx(place.x1)
+        assert page.bbox.padded(1).containsy(place.y1)
+        for neighbour in (each for each in axes if each is not ax):
+            assert not place.overlaps(neighbour.get_tightbbox())
 
 
 # -------------------------------------------------------------------------------------------- each plot
