@@ -204,13 +204,14 @@ class LOO(Criterion):
         found = fit.loo()
         left = units(fit)
         values, k_hat = found.elpd_i.values.copy(), found.pareto_k.values
-        high = left[~(k_hat[left] <= found.good_k)]
+        high = np.flatnonzero(~(k_hat <= found.good_k))
         blocks = [high[start :: self.refits] for start in range(min(self.refits, len(high)))]
         title = f"fits without {_things(fit, len(high))} of high k-hat"
-        for block, exact in zip(blocks, log_densities_left_out(fit, blocks, report, title), strict=True):
-            values[block] = exact
-        columns = {**_elpd(values[left]), "p_loo": float(found.p), "high_k": len(high), "refits": len(blocks)}
-        return Score(columns["elpd"], columns, values[left])
+        exact = log_densities_left_out(fit, [left[block] for block in blocks], report, title)
+        for block, again in zip(blocks, exact, strict=True):
+            values[block] = again
+        columns = {**_elpd(values), "p_loo": float(found.p), "high_k": len(high), "refits": len(blocks)}
+        return Score(columns["elpd"], columns, values)
 
 
 @dataclass(frozen=True)

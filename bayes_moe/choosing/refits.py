@@ -15,16 +15,14 @@ from ..posterior.draws import Draws
 from ..posterior.fit import Fit
 from ..posterior.mixtures import pointwise_log_density
 from ..posterior.shared_labels import log_totals
+from ..posterior.tree import counted_units
 
 _SILENT = Report(visible=False)
 
 
 def units(fit: Fit) -> np.ndarray:
     """Return what is left out one by one: positions of rows of positive weight, or of groups that have some."""
-    counted = fit.bound.counted
-    if fit.data.groups is None:
-        return counted
-    return np.unique(fit.data.groups.codes[counted])
+    return counted_units(fit.bound)
 
 
 def log_densities_left_out(fit: Fit, blocks: Sequence[np.ndarray], report: Report, title: str) -> list[np.ndarray]:

@@ -12,6 +12,7 @@ from .compare import refuse_other_targets
 from .fit import Fit
 from .mixtures import Floats, MixtureDraws, marginal, weighted_cdf
 from .scores import loo_log_weights, refuse_without_loo
+from .tree import counted_units
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +66,8 @@ def left_out(fit: Fit) -> LeftOut:
         "hold rows out and take bm.scores.pit of them",
     )
     data, counted = fit.data, fit.bound.counted
-    units = counted if data.groups is None else data.groups.codes[counted]
-    found = fit.loo()
+    each = counted if data.groups is None else data.groups.codes[counted]
+    units, found = np.searchsorted(counted_units(fit.bound), each), fit.loo()
     return LeftOut(
         mixture=fit.draws.mixture(np.asarray(data.table.values)[counted]),
         y=data.y[counted],

@@ -12,7 +12,7 @@ import xarray as xr
 from ..errors import NotFittedError
 from ..inference.outcome import Outcome
 from .draws import Draws
-from .tree import log_likelihood_group
+from .tree import counted_units, log_likelihood_group
 
 
 def loo(draws: Draws, outcome: Outcome, idata: xr.DataTree) -> Any:
@@ -61,7 +61,7 @@ def refuse_without_loo(draws: Draws, outcome: Outcome, asked: str, of_points: st
 
 
 def loo_log_weights(draws: Draws, outcome: Outcome, idata: xr.DataTree, found: Any) -> np.ndarray:
-    """Return the logs of the smoothed weights (S, units) that make draws those without a row or group.
+    """Return the logs of the smoothed weights (S, units) that make draws those without a row or group that counts.
 
     They are the weights behind ``found``, what `loo` returned, and sum to 1 over draws.
     """
@@ -125,7 +125,10 @@ def _in_sample(fit: Scored) -> np.ndarray:
 
 
 def _log_likelihood(draws: Draws, idata: xr.DataTree) -> xr.Dataset:
-    """Return the log likelihood of rows or groups by draw: that stored with the fit, or a new one."""
-    if "log_likelihood" in idata.children:
-        return idata["log_likelihood"].to_dataset()
-    return log_likelihood_group(draws.bound, draws)
+    """Return the log likelihood of rows or groups that count by draw: that stored with the fit, or a new one."""
+    if "log_likelihood" not in idata.children:
+        return log_likelihood_group(draws.bound, draws)
+    stored, counted = idata["log_likelihood"].to_dataset(), counted_units(draws.bound)
+    unit = stored["y"].dims[-1]
+    # early files hold rows of weight 0 too
+    return stored if stored.sizes[unit] == len(counted) else stored.isel({unit: counted})

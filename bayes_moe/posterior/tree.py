@@ -56,36 +56,46 @@ def posterior_group(bound: Bound, draws: Draws) -> xr.Dataset:
 
 
 def log_likelihood_group(bound: Bound, draws: Draws) -> xr.Dataset:
-    """Return the log density of every row under every draw, weighted by the rows' weights; of every group of rows."""
+    """Return the weighted log density of every row that counts, or of every group that has some, under every draw.
+
+    Rows of weight 0 are not in it: whoever takes the standard error of its sum over rows would count them.
+    """
     if bound.data.groups is not None:
         return _group_log_likelihood(draws, bound.data.groups)
-    table = np.asarray(bound.data.table.values)
-    values = pointwise_log_density(draws.mixture(table), bound.data.y)
-    # a row of weight 0 counts for nothing, however impossible it is
-    values = np.where(bound.data.weights > 0, values, 0.0) * bound.data.weights
+    data, rows = bound.data, counted_units(bound)
+    mixture = draws.mixture(np.asarray(data.table.values)[rows])
+    values = pointwise_log_density(mixture, data.y[rows]) * data.weights[rows]
     shaped = values.reshape(*draws.q.shape[:2], -1)
     return xr.Dataset(
         {"y": (("chain", "draw", "obs"), shaped)},
         coords={
             "chain": np.arange(shaped.shape[0]),
             "draw": np.arange(shaped.shape[1]),
-            "obs": bound.data.rows,
+            "obs": data.rows[rows],
         },
     )
 
 
+def counted_units(bound: Bound) -> np.ndarray:
+    """Return positions of the rows of positive weight, or of the groups that have some, in rising order.
+
+    They are what is left out one by one.
+    """
+    rows = bound.counted
+    return rows if bound.data.groups is None else np.unique(bound.data.groups.codes[rows])
+
+
 def _group_log_likelihood(draws: Draws, groups: Groups) -> xr.Dataset:
-    """Return the log density of every group; one without rows that count has 0."""
+    """Return the log density of every group that has rows that count."""
     known, joint = draws.group_joint(np.arange(len(groups.labels)))
-    values = np.zeros((len(joint), len(groups.labels)))
-    values[:, known] = log_totals(joint)
-    shaped = values.reshape(*draws.q.shape[:2], -1)
+    order = np.argsort(known)
+    shaped = log_totals(joint)[:, order].reshape(*draws.q.shape[:2], -1)
     return xr.Dataset(
         {"y": (("chain", "draw", "group"), shaped)},
         coords={
             "chain": np.arange(shaped.shape[0]),
             "draw": np.arange(shaped.shape[1]),
-            "group": np.array(groups.labels),
+            "group": np.array(groups.labels)[known[order]],
         },
     )
 

@@ -160,6 +160,24 @@ def test_many_such_rows_share_the_refits(monkeypatch: pytest.MonkeyPatch) -> Non
     np.testing.assert_array_equal(kept.pointwise, found.elpd_i.values)
 
 
+def test_rows_of_no_weight_are_not_among_those_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = np.ones(60)
+    weights[[0, 4, 30]] = 0.0
+    counted = np.flatnonzero(weights)
+    some = fit(ONE, engine=LAPLACE, weights=weights)
+    found = some.loo()
+    plain = found.elpd_i.values.copy()
+    found.pareto_k[:], found.pareto_k[[3, 50]] = 0.1, 2.0
+    monkeypatch.setattr(bm.Fit, "loo", lambda _: found)
+    score = bm.LOO(refits=2).score(some, SILENT)
+    assert score.pointwise is not None
+    assert score.columns["se"] == pytest.approx(np.sqrt(57) * np.std(score.pointwise), rel=1e-12)
+    exact = log_densities_left_out(some, [counted[[3]], counted[[50]]], SILENT, "")
+    expected = np.where(np.isin(np.arange(57), [3, 50]), 0.0, plain)
+    expected[[3, 50]] = np.concatenate(exact)
+    np.testing.assert_allclose(score.pointwise, expected, rtol=1e-12)
+
+
 def test_importance_sampling_and_fits_without_a_row_agree() -> None:
     """Of some rows of one expert here; of all rows of two, against fits of their own, in the long tier."""
     found = fit(ONE, engine=bm.NUTS(draws=1500, chains=2, seed=1))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from matplotlib.figure import Figure
 from scipy import stats
 
@@ -102,6 +106,51 @@ def test_rows_of_no_weight_are_left_out() -> None:
     np.testing.assert_array_equal(found["obs"], kept)
     alone = bm.scores.loo_pit(fit(ONE, X[kept], Y[kept], bm.Laplace(draws=2000, seed=1)))
     np.testing.assert_allclose(found.values, alone.values, atol=0.03)
+
+
+@pytest.mark.parametrize("grouped", [False, True], ids=["rows", "groups"])
+def test_loo_knows_no_rows_of_no_weight(grouped: bool) -> None:
+    """It is that of the fit without them, whatever stands in them, and what ArviZ says of the tree too."""
+    rng = np.random.default_rng(7)
+    kept = rng.permutation(np.repeat([True, False], [len(Y), 100]))
+    x, y, codes = rng.normal(size=(160, 1)), rng.normal(size=160), np.arange(160) + 1000
+    x[kept], y[kept], codes[kept] = X, Y, np.arange(len(Y)) // 3
+    y[~kept] *= 50.0
+    groups: Any = codes if grouped else None
+    gate = bm.EqualGate() if grouped else bm.SoftmaxGate()
+    each, without = [], []
+    for experts in (1, 2):
+        model, engine = bm.MixtureOfExperts(experts, gate), bm.Laplace(draws=400, seed=experts)
+        each.append(fit(model, x, y, engine, weights=kept.astype(float), groups=groups))
+        without.append(fit(model, X, Y, engine, groups=groups[kept] if grouped else None))
+    pairs = list(zip([*each, bm.average(each)], [*without, bm.average(without)], strict=True))
+    for found, alone in [(some.loo(), rest.loo()) for some, rest in pairs]:
+        assert found.n_data_points == alone.n_data_points == (20 if grouped else 60)
+        assert (found.elpd, found.se, found.p) == pytest.approx((alone.elpd, alone.se, alone.p), rel=1e-6)
+        assert (found.warning, found.good_k) == (alone.warning, alone.good_k)
+        np.testing.assert_allclose(found.pareto_k.values, alone.pareto_k.values, atol=1e-5)
+        np.testing.assert_allclose(found.elpd_i.values, alone.elpd_i.values, rtol=1e-6)
+    stored = each[0].idata["log_likelihood"]["y"]
+    assert stored.sizes[stored.dims[-1]] == (20 if grouped else 60)
+    counted = np.unique(codes[kept]) if grouped else np.flatnonzero(kept)
+    np.testing.assert_array_equal(stored[stored.dims[-1]], counted)
+    np.testing.assert_array_equal(bm.scores.loo_pit(each[1])["obs"], np.flatnonzero(kept)[np.argsort(codes[kept])])
+    np.testing.assert_allclose(bm.scores.loo_pit(each[1]), bm.scores.loo_pit(without[1]), atol=1e-6)
+    tables = [bm.compare({"one": one, "two": two}) for one, two in (each, without)]
+    np.testing.assert_allclose(tables[0]["dse"], tables[1]["dse"], rtol=1e-6)
+
+
+def test_loo_of_files_with_rows_of_no_weight_is_that_of_the_others() -> None:
+    """Early files hold the log likelihood of all rows."""
+    weights = np.ones(len(Y))
+    weights[[2, 7]] = 0.0
+    found = fit(ONE, engine=bm.Laplace(draws=100, seed=1), weights=weights)
+    early = found.idata.copy()
+    early["log_likelihood"] = xr.DataTree(found.idata["log_likelihood"].to_dataset().reindex(obs=range(len(Y))))
+    early["log_likelihood"]["y"].values[..., [2, 7]] = 0.0
+    read = replace(found, idata=early).loo()
+    np.testing.assert_array_equal(read.elpd_i, found.loo().elpd_i)
+    assert read.n_data_points == len(Y) - 2
 
 
 def test_every_output_has_its_own(rng: np.random.Generator) -> None:
