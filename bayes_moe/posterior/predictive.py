@@ -61,7 +61,8 @@ class Predictive(ABC):
         at the first level and at another, in up to 200 training rows that keep their other columns. ``mean_at_low``,
         ``mean_at_high`` and their difference ``change`` are predictive means averaged over these rows, ``sd_at_low``
         and ``sd_at_high`` predictive standard deviations: partial dependence (Friedman 2001, Annals of Statistics 29),
-        whatever the labels of experts. Where columns go together, rows are made that nature does not make.
+        whatever the labels of experts. A row counts as often as its weight says, in the quantiles and in the averages.
+        Where columns go together, rows are made that nature does not make.
 
         Raises
         ------

@@ -62,6 +62,46 @@ def test_effects_are_predictions_at_changed_rows(
         assert row["change"] == row["mean_at_high"] - row["mean_at_low"]
 
 
+@pytest.mark.parametrize("distinct", [60, 260], ids=["few rows", "many rows"])
+def test_a_row_counts_as_often_as_its_weight_says(distinct: int) -> None:
+    rng = np.random.default_rng(distinct)
+    table = pd.DataFrame({"a": rng.exponential(size=distinct), "b": rng.normal(size=distinct)})
+    y = (np.exp(table["a"] / 3.0) + table["a"] * table["b"]).to_numpy() + rng.normal(size=distinct)
+    table["site"] = np.where(table["a"] > 1.0, "n", "s")
+    weights = np.where(table["a"] > 1.0, 7, rng.integers(0, 3, distinct))
+    rows = rng.permutation(np.repeat(np.arange(distinct), weights))
+    model = bm.MixtureOfExperts([bm.Expert(mu=bm.Polynomial(2), sigma=bm.Linear())])
+    weighted = bm.fit(model, table, y, bm.EM(starts=1, seed=1), weights=weights, progress=False)
+    repeated = fitted(model, table.iloc[rows].reset_index(drop=True), y[rows])
+    found, expected = weighted.effects(0.7), repeated.effects(0.7)
+    assert list(found.index) == list(expected.index)
+    for column, row in found.iterrows():
+        for name, value in expected.loc[column].items():
+            assert row[name] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-5)), (column, name)
+    np.testing.assert_allclose(
+        found.loc["a", ["low", "high"]].astype(float), np.quantile(table["a"].iloc[rows], [0.15, 0.85]), rtol=1e-12
+    )
+    moved = table.iloc[rows].assign(a=found.loc["a", "high"])
+    assert found.loc["a", "mean_at_high"] == pytest.approx(
+        float(weighted.predict(moved).mean()), rel=1e-9 if distinct < 200 else 0.02
+    )
+
+
+def test_weights_of_fractions_have_effects_too(table: pd.DataFrame, y: np.ndarray) -> None:
+    """Averages are weighted ones, whatever the unit of the weights."""
+    X, weights = table[["a", "b"]], np.random.default_rng(5).exponential(size=ROWS)
+    effects = {}
+    for unit in (0.001, 1.0, 1000.0):
+        fit = bm.fit(bm.MixtureOfExperts(1), X, y, bm.EM(seed=1), weights=weights * unit, progress=False)
+        found = effects[unit] = fit.effects()
+        for place in ("low", "high"):
+            means = fit.predict(X.assign(a=found.loc["a", place])).values
+            assert found.loc["a", f"mean_at_{place}"] == pytest.approx(np.average(means, weights=weights), rel=1e-9)
+            below = weights[X["a"] <= found.loc["a", place]].sum() / weights.sum()
+            assert below == pytest.approx({"low": 0.1, "high": 0.9}[place], abs=0.05)
+    assert effects[1.0].loc["a", "low"] == pytest.approx(effects[1000.0].loc["a", "low"], abs=0.1)
+
+
 def test_effects_of_an_average_have_the_spread_between_fits(table: pd.DataFrame, y: np.ndarray) -> None:
     fits = {f"{k}": fitted(bm.MixtureOfExperts(k), table, y) for k in (1, 2)}
     both = bm.average(fits, weights=[3, 1])
