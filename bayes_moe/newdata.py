@@ -152,17 +152,22 @@ def read_rows(
     return table, read_new_groups(groups, X, len(table), row_index(X), known)
 
 
-def read_target(y: Any, n: int, classes: Sequence[Label] = (), outputs: Sequence[str] = ()) -> FloatArray:
+def read_target(
+    y: Any, n: int, classes: Sequence[Label] = (), outputs: Sequence[str] = (), index: object | None = None
+) -> FloatArray:
     """Read responses at which a density, a cdf or responsibilities are asked for: ``(n,)``, finite.
 
     With ``classes`` they are labels, which become codes; with several ``outputs`` they are ``(n, outputs)``.
+    ``index`` is the pandas index of their X.
 
     Raises
     ------
     InputError
-        For another length, or values that are missing, infinite, no numbers or no known labels.
+        For another length, other row labels than those of X, or values that are missing, infinite, no numbers or no
+        known labels.
     """
     values = read_like(y, n, classes, outputs)
+    refuse_misaligned(index, row_index(y), ("X", "y"))
     refuse_huge(values if values.ndim == 2 else values[:, None], "y", tuple(outputs) or ("y",))
     return values
 

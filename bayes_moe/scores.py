@@ -227,7 +227,7 @@ def coverage(
     """
     _refuse_labels("coverage", fit)
     ends = fit.interval(X, prob, gate_X=gate_X, groups=groups)
-    seen = xr.DataArray(fit.target(y, ends.sizes["obs"]), dims=ends.dims[:-1])
+    seen = xr.DataArray(fit.target(y, X, ends.sizes["obs"]), dims=ends.dims[:-1])
     inside = (ends.sel(bound="lower", drop=True) <= seen) & (seen <= ends.sel(bound="upper", drop=True))
     return inside.rename("coverage").assign_attrs(prob=prob)
 
@@ -322,7 +322,7 @@ def _read(
 ) -> tuple[MixtureDraws | Blend, np.ndarray]:
     _refuse_labels(score, fit)
     mixture = fit.mixture(X, gate_X, groups)
-    return mixture, fit.target(y, mixture.rows)
+    return mixture, fit.target(y, X, mixture.rows)
 
 
 def _each(fit: Predictive, mixture: MixtureDraws | Blend, target: np.ndarray, score: Any, name: str) -> xr.DataArray:

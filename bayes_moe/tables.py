@@ -257,7 +257,7 @@ def refuse_misaligned(first: Any, second: Any, names: tuple[str, str]) -> None:
 
     Rows are matched by position, so rows that carry other labels are most likely other rows.
     """
-    if first is None or second is None or first.equals(second):
+    if first is None or second is None or len(first) == 0 or first.equals(second):
         return
     labels, others = first.tolist(), second.tolist()
     row = next((i for i, label in enumerate(labels) if label != others[i]), 0)

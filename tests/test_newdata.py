@@ -10,12 +10,14 @@ import pandas as pd
 import polars as pl
 import pytest
 
+import bayes_moe as bm
 from bayes_moe.data import Table, read_new, read_target
 from bayes_moe.errors import InputError
 from tests.data_cases import FRAME, LINE, N, X, Y, changed, read
 
 TRAINED = read(FRAME).table
 PLAIN = read().table
+SCORES = ("log_score", "crps", "pit", "coverage", "table")
 
 S17_REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "missing": (
@@ -68,6 +70,18 @@ S17_REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "y-nan": (lambda: read_target(changed(Y, 2, np.nan), N), r"y: .*missing values \(row 2\)"),
     "y-inf": (lambda: read_target(changed(Y, 2, np.inf), N), r"y: .*got inf \(row 2\)"),
     "y-huge": (lambda: read_target(changed(Y, 2, 1e200), N), r"y: .*1e\+200 \(row 2\)"),
+    "y-rows": (
+        lambda: read_target(pd.Series(Y)[::-1], N, index=FRAME.index),
+        r"y: expected the row labels of X, got 39 for 0 \(row 0\) → align them, e\.g\. y\.loc\[X\.index\]",
+    ),
+    "y-labels": (
+        lambda: read_target(pd.Series(["b", "a"], [5, 7]), 2, ("a", "b"), index=pd.Index([5, 6])),
+        r"y: expected the row labels of X, got 7 for 6 \(row 1\)",
+    ),
+    "y-outputs": (
+        lambda: read_target(FRAME[1:], N - 1, (), ("age", "dose"), FRAME.index[:-1]),
+        r"y: expected the row labels of X, got 1 for 0 \(row 0\)",
+    ),
     "y-shape": (lambda: read_target(X, N), r"y: expected shape \(n,\) or \(n, 1\), got \(40, 2\)"),
 }
 
@@ -111,6 +125,31 @@ def test_s17_gate_columns() -> None:
 def test_s17_no_rows(nothing: Any) -> None:
     assert read_new(nothing, TRAINED).shape == (0, 2)
     assert read_target([], 0).shape == (0,)
+
+
+@pytest.mark.parametrize("score", ["log_density", "cdf", "responsibilities", *SCORES])
+def test_y_of_other_rows_is_refused(score: str) -> None:
+    """By the rule of training: rows that both name must have one name."""
+    frame = pd.DataFrame({"t": LINE})
+    y = pd.Series(2.0 * LINE + np.random.default_rng(1).normal(size=N))
+    fit = bm.fit(bm.MixtureOfExperts(1), frame, y, bm.EM(starts=1, seed=1), progress=False)
+    of = getattr(fit, score, None) or (lambda *rows: getattr(bm.scores, score)(fit, *rows))
+    expected = np.asarray(of(frame, y))
+    for rows, values in [
+        (frame[::-1], y[::-1]),
+        (frame[::-1], y[::-1].to_numpy()),
+        (frame[::-1].to_numpy(), y[::-1]),
+        (frame[::-1].reset_index(drop=True), y[::-1].reset_index(drop=True)),
+    ]:
+        found = np.asarray(of(rows, values))
+        np.testing.assert_allclose(found if score == "table" else found[::-1], expected, rtol=1e-9)
+    message = r"y: expected the row labels of X, got 39 for 0 \(row 0\) → align them"
+    with pytest.raises(InputError, match=message):
+        of(frame, y[::-1])
+    with pytest.raises(InputError, match=message):
+        bm.fit(bm.MixtureOfExperts(1), frame, y[::-1], bm.EM(seed=1), progress=False)
+    nothing = pd.Series([], dtype=float, index=pd.DatetimeIndex([]))
+    assert np.asarray(fit.log_density(frame[:0], nothing)).shape == (0,)
 
 
 def test_s17_one_dimension_is_one_column() -> None:

@@ -142,7 +142,7 @@ class Fit(Predictive):
         if X is None and y is None:
             return _by_expert(self.draws.training_responsibilities(), "responsibility")
         mixture = self.mixture(X, gate_X, groups)
-        return _by_expert(mixtures.responsibilities(mixture, self.target(y, mixture.rows)), "responsibility")
+        return _by_expert(mixtures.responsibilities(mixture, self.target(y, X, mixture.rows)), "responsibility")
 
     # -- without labels ----------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from ..data import Data
 from ..families import Support
 from ..inference.settings import Seed
 from ..newdata import read_target
+from ..tables import row_index
 from . import blend, predictions, tables
 from .blend import Blend
 from .effects import effects_of
@@ -23,8 +24,8 @@ class Predictive(ABC):
     """A predictive distribution of y given x, with everything that does not depend on the experts' labels.
 
     Predictions average densities, distribution functions and first two moments over draws, and over fits where
-    there are several. ``X`` is what training took: frames are matched by column name. Results are
-    ``xarray.DataArray``.
+    there are several. ``X`` is what training took: frames are matched by column name, and y of other row labels than
+    those of X is refused, as it is in training. Results are ``xarray.DataArray``.
     """
 
     @property
@@ -45,9 +46,9 @@ class Predictive(ABC):
     def loo(self) -> Any:
         """Return leave-one-out cross-validation (ArviZ's ELPDData)."""
 
-    def target(self, y: Any, rows: int) -> np.ndarray:
-        """Return y of some rows as numbers: as it is, or the codes of labels."""
-        return read_target(y, rows, self.data.classes, self.data.outputs)
+    def target(self, y: Any, X: Any, rows: int) -> np.ndarray:
+        """Return y of the rows of X as numbers: as it is, or the codes of labels."""
+        return read_target(y, rows, self.data.classes, self.data.outputs, row_index(X))
 
     @property
     def weighed(self) -> tuple[tuple[Any, float], ...]:
@@ -97,13 +98,13 @@ class Predictive(ABC):
     def log_density(self, X: Any, y: Any, *, gate_X: Any = None, groups: Any = None) -> xr.DataArray:
         """Return the log of the averaged density at y (obs,), in nats per unit of y."""
         mixture = self.mixture(X, gate_X, groups)
-        values = blend.log_density(mixture, self.target(y, mixture.rows))
+        values = blend.log_density(mixture, self.target(y, X, mixture.rows))
         return xr.DataArray(values, dims=("obs",), name="log_density")
 
     def cdf(self, X: Any, y: Any, *, gate_X: Any = None, groups: Any = None) -> xr.DataArray:
         """Return the averaged P(Y <= y) (obs,), of each output by itself (obs, output)."""
         mixture = self.mixture(X, gate_X, groups)
-        return predictions.cdf(mixture, self.data, self.support, self.target(y, mixture.rows))
+        return predictions.cdf(mixture, self.data, self.support, self.target(y, X, mixture.rows))
 
     def sample(
         self, X: Any, draws: int | None = None, seed: Seed = None, *, gate_X: Any = None, groups: Any = None
