@@ -15,6 +15,7 @@ from . import blend
 from .blend import Blend
 from .draws import Draws
 from .mixtures import MixtureDraws
+from .quantiles import check_prob
 
 _ROWS = 200
 _NUMBERS = (Support.REAL, Support.POSITIVE, Support.UNIT, Support.COUNT)
@@ -57,8 +58,7 @@ def effects_of(weighed: Sequence[tuple[Predicted, float]], prob: float) -> list[
         If ``prob`` is none, or y no number, or there are groups or a formula.
     """
     data = weighed[0][0].data
-    if not isinstance(prob, int | float) or not 0 < prob < 1:
-        raise InputError(f"prob: expected a number between 0 and 1, got {prob!r} → pass e.g. 0.8")
+    check_prob(prob)
     if weighed[0][0].support not in _NUMBERS or data.outputs:
         raise InputError("effects: expected y to be one number, got labels or several → compare predictions at rows")
     if data.groups is not None:

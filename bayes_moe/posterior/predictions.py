@@ -91,9 +91,8 @@ def variance(m: MixtureDraws | Blend, data: Data, support: Support) -> xr.DataAr
 def quantile(m: MixtureDraws | Blend, data: Data, support: Support, q: float | Sequence[float]) -> xr.DataArray:
     """Return quantiles of the averaged distribution, output by output."""
     _refuse("quantile", support, _ORDERLESS)
-    found = _each_output(
-        m, data, lambda one: quantiles.quantile(one, np.atleast_1d(q)), "quantile", {"quantile": np.atleast_1d(q)}
-    )
+    levels = quantiles.read_levels(q)
+    found = _each_output(m, data, lambda one: quantiles.quantile(one, levels), "quantile", {"quantile": levels})
     found = _as_labels(found, data, support)
     return found.isel(quantile=0, drop=True) if np.ndim(q) == 0 else found
 

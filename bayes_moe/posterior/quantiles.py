@@ -76,7 +76,7 @@ def quantile(m: MixtureDraws | Blend, q: ArrayLike) -> Floats:
     With ``m`` from the example of `bayes_moe.posterior.mixtures.MixtureDraws`, a logistic at 0 with
     weight 1/4 and one at 4 with weight 3/4, ``quantile(m, [0.05, 0.5])`` is ``[[-1.32, 3.36]]``.
     """
-    levels = _levels(q)
+    levels = read_levels(q)
     straight = _straight(m)
     if straight is not None:  # a quantile of a rising function of y is that function of the quantile
         return np.asarray(straight[0].inverse(quantile(straight[1], levels)))
@@ -103,20 +103,30 @@ def interval(m: MixtureDraws | Blend, prob: float) -> Floats:
 
     Its ends are the quantiles at (1 − prob)/2 and (1 + prob)/2; ``prob`` is strictly between 0 and 1.
     """
-    if not 0.0 < prob < 1.0:
-        raise InputError(f"prob: expected a probability strictly between 0 and 1, got {prob}")
+    check_prob(prob)
     return quantile(m, [0.5 * (1.0 - prob), 0.5 * (1.0 + prob)])
 
 
-def _levels(q: ArrayLike) -> Floats:
+def check_prob(prob: object) -> None:
+    """Refuse anything but one number strictly between 0 and 1."""
+    if not isinstance(prob, int | float | np.floating) or not 0.0 < prob < 1.0:
+        raise InputError(f"prob: expected a number between 0 and 1, got {prob!r:.60} → pass e.g. 0.9")
+
+
+def read_levels(q: ArrayLike) -> Floats:
     """Return the levels as an array (Q,), or raise `InputError`."""
-    levels = np.atleast_1d(np.asarray(q, dtype=np.float64))
+    try:
+        levels = np.atleast_1d(np.asarray(q))
+    except ValueError:  # lists of several lengths
+        levels = np.array([None])
+    if levels.dtype.kind not in "iuf":
+        raise InputError(f"q: expected numbers strictly between 0 and 1, got {q!r:.60} → pass e.g. [0.05, 0.95]")
     if levels.ndim != 1:
         raise InputError(f"q: expected one level or a list of levels, got shape {levels.shape} → flatten it")
     wrong = levels[~((levels > 0.0) & (levels < 1.0))]
     if wrong.size:
-        raise InputError(f"q: expected levels strictly between 0 and 1, got {wrong[0]:g}")
-    return levels
+        raise InputError(f"q: expected levels strictly between 0 and 1, got {wrong[0]:g} → pass e.g. [0.05, 0.95]")
+    return levels.astype(np.float64)
 
 
 def batches(m: MixtureDraws | Blend) -> Iterator[tuple[slice, Blend]]:

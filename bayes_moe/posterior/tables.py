@@ -16,6 +16,7 @@ from ..inference.settings import check_seed
 from .effects import Effect
 from .implied_priors import implied_priors
 from .optima import optima_rows
+from .quantiles import check_prob
 from .shrinkage import shrinkage_rows
 from .standard_errors import Errors
 
@@ -33,8 +34,7 @@ def summary(posterior: xr.Dataset, prob: float, errors: Errors | dict[str, np.nd
     ``errors`` are those of a point fit, or the reason why it has none, or posterior deviations of what has some; None
     for draws.
     """
-    if not 0 < prob < 1:
-        raise InputError(f"prob: expected a number between 0 and 1, got {prob!r} → pass e.g. 0.9")
+    check_prob(prob)
     if errors is not None:
         return _mode_table(posterior, errors)
     # arviz_stats takes a second to import, which `import bayes_moe` must not cost

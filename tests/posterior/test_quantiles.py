@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
+import bayes_moe as bm
 from bayes_moe.errors import InputError
 from bayes_moe.posterior import mixtures, quantiles
 from bayes_moe.posterior.quantiles import interval, quantile
+from tests.fits import X, fit
 from tests.posterior.doubles import (
     CAUCHY,
     GAMMA,
@@ -294,7 +297,33 @@ def test_a_table_of_levels_is_refused() -> None:
         quantile(normal_arrays(1, 1, 1, seed=31).mixture(), [[0.1, 0.2]])
 
 
-@pytest.mark.parametrize("prob", [0.0, 1.0, 90.0, np.nan])
-def test_probabilities_outside_are_refused(prob: float) -> None:
-    with pytest.raises(InputError, match="prob: expected a probability"):
-        interval(normal_arrays(1, 1, 1, seed=31).mixture(), prob)
+@pytest.mark.parametrize("q", ["a", "0.5", None, [0.5, None], [0.1, "b"], [0.1, [0.2, 0.3]], True, 0.5j, [[None]]])
+def test_levels_that_are_no_numbers_are_refused(q: Any) -> None:
+    for ask in (lambda: quantile(normal_arrays(1, 1, 1, seed=31).mixture(), q), lambda: fit().quantile(X, q)):
+        with pytest.raises(InputError, match=r"^q: expected numbers strictly between 0 and 1, got .* → pass e\.g\. "):
+            ask()
+
+
+@pytest.mark.parametrize("prob", [0.0, 1.0, 90.0, np.nan, "0.9", [0.5, 0.9], None, True, 0.5j, np.array([0.5, 0.9])])
+def test_probabilities_outside_are_refused(prob: Any) -> None:
+    found, mixture = fit(), normal_arrays(1, 1, 1, seed=31).mixture()
+    asked: list[Callable[[Any], Any]] = [
+        lambda prob: interval(mixture, prob),
+        lambda prob: found.interval(X, prob),
+        lambda prob: bm.scores.width(found, X, prob),
+        lambda prob: found.summary(prob=prob),
+        lambda prob: found.effects(prob),
+    ]
+    for ask in asked:
+        with pytest.raises(InputError, match=r"^prob: expected a number between 0 and 1, got .* → pass e\.g\. 0\.9"):
+            ask(prob)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    found = fit()
+    np.testing.assert_array_equal(found.interval(X, np.float32(0.5)), found.interval(X, 0.5))
+    levels = found.quantile(X, np.float32([0.25, 0.75]))
+    assert levels["quantile"].values.tolist() == [0.25, 0.75]
+    np.testing.assert_array_equal(levels, found.quantile(X, (0.25, 0.75)))
+    assert found.quantile(X, np.float64(0.25)).dims == ("obs",)
+    assert found.quantile(X, []).shape == (len(X), 0)
