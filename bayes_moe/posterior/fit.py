@@ -246,7 +246,9 @@ class Fit(Predictive):
     def loo(self) -> Any:
         """Return PSIS leave-one-out cross-validation on the marginal log density (ArviZ's ELPDData).
 
-        Rows of a group are left out together.
+        Rows of a group are left out together. So are the copies that a weight w stands for, unlike rows repeated: the
+        log of the mean of ``p(y)^w``, given the other rows, is one observation in the standard error. Rows of weight 0
+        are none.
 
         Raises
         ------

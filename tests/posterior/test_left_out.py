@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 import bayes_moe as bm
+from bayes_moe.posterior.mixtures import pointwise_log_density
 from tests.fits import X, Y, fit
 
 PLAIN = bm.Scaling((0.0,), (1.0,), 0.0, 1.0)
@@ -138,6 +139,26 @@ def test_loo_knows_no_rows_of_no_weight(grouped: bool) -> None:
     np.testing.assert_allclose(bm.scores.loo_pit(each[1]), bm.scores.loo_pit(without[1]), atol=1e-6)
     tables = [bm.compare({"one": one, "two": two}) for one, two in (each, without)]
     np.testing.assert_allclose(tables[0]["dse"], tables[1]["dse"], rtol=1e-6)
+
+
+def test_copies_of_a_row_are_left_out_together_by_weight_alone() -> None:
+    """By weight 3 a row is one observation, three copies together; repeated, each is left out alone."""
+    weights, engine = np.where(np.arange(len(Y)) % 2, 3.0, 1.0), bm.Laplace(draws=2000, seed=1)
+    weighted = fit(ONE, engine=engine, weights=weights)
+    repeated = fit(ONE, np.repeat(X, weights.astype(int), axis=0), np.repeat(Y, weights.astype(int)), engine)
+    found, other = weighted.loo(), repeated.loo()
+    assert (found.n_data_points, other.n_data_points) == (60, 120)
+    assert found.se == pytest.approx(np.sqrt(60 * found.elpd_i.values.var(ddof=1)), rel=1e-12)
+    row = int(np.argsort(np.where(weights == 3.0, found.elpd_i.values, np.inf))[5])
+    rest = np.delete(np.arange(60), row)
+    scaling = weighted.data.scaling
+    without = fit(ONE, X[rest], Y[rest], engine, weights=weights[rest], scaling=scaling)
+    by_draw = pointwise_log_density(without.mixture(X[[row]]), Y[[row]])[:, 0]
+    exact = np.log(np.mean(np.exp(3.0 * by_draw)))
+    assert found.elpd_i.values[row] == pytest.approx(exact, abs=0.03)
+    known = other.elpd_i.values[np.repeat(np.arange(60), weights.astype(int)) == row].sum()
+    assert known > exact + 0.05
+    assert other.elpd > found.elpd
 
 
 def test_loo_of_files_with_rows_of_no_weight_is_that_of_the_others() -> None:
