@@ -81,7 +81,8 @@ class Gamma(Family):
         from scipy.special import gammainc  # a third of a second that `import bayes_moe` does not pay
 
         shape = np.exp(predicted["log_shape"])
-        return np.asarray(gammainc(shape, shape * (np.maximum(y, 0.0) * np.exp(-predicted["log_mu"]))))
+        ratio = np.where(y <= 0, 0.0, y * np.exp(-predicted["log_mu"]))  # not 0 times inf at a mean of 0
+        return np.asarray(gammainc(shape, shape * ratio))
 
     def draw(self, rng: np.random.Generator, **predicted: np.ndarray) -> np.ndarray:
         size = common_shape(*predicted.values())

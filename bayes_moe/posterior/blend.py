@@ -78,6 +78,7 @@ def predictive_mean(m: MixtureDraws | Blend) -> Floats:
     return sum((weight * mixtures.predictive_mean(part) for weight, part in parts_of(m)), np.zeros(m.rows))
 
 
+@np.errstate(all="ignore")
 def predictive_moments(m: MixtureDraws | Blend) -> tuple[Floats, Floats]:
     """Return the predictive mean and variance, both (n,): Var[y] = Σ_m w_m (Var_m[y] + (E_m[y] − E[y])²)."""
     found = [(weight, *mixtures.predictive_moments(part)) for weight, part in parts_of(m)]
@@ -85,7 +86,7 @@ def predictive_moments(m: MixtureDraws | Blend) -> tuple[Floats, Floats]:
         return found[0][1], found[0][2]
     mean = sum((weight * own for weight, own, _ in found), np.zeros(m.rows))
     variance = sum((weight * (own + (centre - mean) ** 2) for weight, centre, own in found), np.zeros(m.rows))
-    return mean, variance
+    return mean, np.where(np.isinf(mean), np.inf, variance)
 
 
 def log_density(m: MixtureDraws | Blend, y: ArrayLike) -> Floats:

@@ -252,24 +252,26 @@ def predictive_moments(m: MixtureDraws) -> tuple[Floats, Floats]:
     so the spread between experts and between draws is in it. Deviations are taken from each piece's own
     mean, and pieces are joined by the update of Chan, Golub and LeVeque (1983, The American Statistician
     37, 242-247): nothing is lost where the mean is large beside the standard deviation. A component of
-    infinite variance makes it infinite or NaN.
+    infinite variance, and a mean or a square too large for a float, make it infinite.
     """
-    weight, centre, spread = np.zeros(m.rows), np.zeros(m.rows), np.zeros(m.rows)
+    weight, centre, spread, total = np.zeros(m.rows), np.zeros(m.rows), np.zeros(m.rows), np.zeros(m.rows)
     for piece in pieces(m):
         gate = np.exp(piece.log_gate)
         mean = m.family.mean(**piece.parameters)
         new_weight = gate.sum(axis=0).sum(axis=-1)
-        new_centre = gated(gate, mean).sum(axis=0).sum(axis=-1) / new_weight
+        new_total = gated(gate, mean).sum(axis=0).sum(axis=-1)
+        new_centre = new_total / new_weight
         square = (mean - new_centre[:, None]) ** 2 + m.family.variance(**piece.parameters)
         new_spread = gated(gate, square).sum(axis=0).sum(axis=-1)
 
         rows = piece.rows
         both = weight[rows] + new_weight
         gap = new_centre - centre[rows]
-        spread[rows] += new_spread + gap**2 * (weight[rows] * new_weight / both)
+        spread[rows] += new_spread + gated(weight[rows] * new_weight / both, gap**2)
         centre[rows] += gap * (new_weight / both)
-        weight[rows] = both
-    return centre, spread / weight
+        weight[rows], total[rows] = both, total[rows] + new_total
+    beyond = np.isinf(total)
+    return np.where(beyond, total, centre), np.where(beyond, np.inf, spread / weight)
 
 
 def predictive_variance(m: MixtureDraws) -> Floats:

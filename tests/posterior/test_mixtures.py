@@ -11,7 +11,9 @@ import pytest
 from scipy import integrate
 
 from bayes_moe.errors import InputError
-from bayes_moe.posterior import mixtures
+from bayes_moe.families import Gamma
+from bayes_moe.posterior import blend, mixtures
+from bayes_moe.posterior.blend import Blend
 from bayes_moe.posterior.mixtures import (
     MixtureDraws,
     cdf,
@@ -236,6 +238,19 @@ def test_an_expert_of_tiny_sigma_leaves_no_nan() -> None:
     assert log_density(m, [1.0])[0] == pytest.approx(other)
     np.testing.assert_allclose(responsibilities(m, [0.0]), [[1.0, 0.0]], atol=1e-149)
     assert predictive_variance(m)[0] == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("chunk_elements", [2, 2_000_000], ids=["piece by piece", "at once"])
+def test_what_is_too_large_for_a_float_is_infinite(chunk_elements: int) -> None:
+    """Means below the largest float, whose squares are not; means beyond it; and both beside a shut gate."""
+    log_mu = np.log(10.0) * np.array([[[200.0, 210.0], [400.0, 1.0], [-400.0, -400.0], [1e6, 1.0]]] * 3)
+    log_gate = np.log([[[0.5, 0.5], [0.5, 0.5], [0.5, 0.5], [1e-300, 1.0]]] * 3)
+    log_gate[:, 3, 0] = -np.inf
+    arrays = Arrays(log_gate, {"log_mu": log_mu, "log_shape": np.zeros((3, 4, 2))})
+    m = arrays.mixture(Gamma(), chunk_elements)
+    expected = [1e210 / 2, np.inf, 0.0, 10.0], [np.inf, np.inf, 0.0, 100.0]
+    for found in (predictive_moments(m), blend.predictive_moments(Blend((m, m), np.array([0.25, 0.75])))):
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 def test_the_variance_survives_a_mean_a_million_million_times_larger() -> None:

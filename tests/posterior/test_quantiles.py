@@ -292,6 +292,15 @@ def test_levels_outside_are_refused(q: Any) -> None:
         quantile(normal_arrays(1, 1, 1, seed=31).mixture(), q)
 
 
+def test_a_gamma_of_a_mean_below_all_floats_has_quantiles() -> None:
+    log_mu = np.array([[[-1e6]], [[-1e6]]])
+    m = Arrays(np.zeros((2, 1, 1)), {"log_mu": log_mu, "log_shape": np.zeros((2, 1, 1))}).mixture(bm.Gamma())
+    assert quantile(m, [0.1, 0.9]) == pytest.approx(0.0, abs=1e-300)
+    with np.errstate(all="ignore"):
+        below = bm.Gamma().cdf(np.array([-1.0, 0.0, 1e-3]), log_mu=np.array(-1e6), log_shape=np.array(0.0))
+    assert below.tolist() == [0.0, 0.0, 1.0]
+
+
 def test_a_table_of_levels_is_refused() -> None:
     with pytest.raises(InputError, match=r"q: expected one level or a list of levels, got shape \(1, 2\)"):
         quantile(normal_arrays(1, 1, 1, seed=31).mixture(), [[0.1, 0.2]])
