@@ -105,7 +105,7 @@ def averaged_loo(scores: Sequence[tuple[float, Any]], fits: Sequence[Scored]) ->
     good = min(loo.good_k for _, loo in scores)
     return ELPDDataLOO(
         elpd=float(left_out.sum()),
-        se=float(np.sqrt(len(left_out) * left_out.var())),
+        se=float(np.sqrt(len(left_out) * left_out.var(ddof=1))),
         p=float(inside.sum() - left_out.sum()),
         n_samples=sum(loo.n_samples for _, loo in scores),
         n_data_points=first.n_data_points,

@@ -91,6 +91,9 @@ def test_an_average_of_one_is_that_fit(members: dict[str, bm.Fit]) -> None:
     for name in ("predict", "variance", "interval"):
         np.testing.assert_array_equal(getattr(alone, name)(X).values, getattr(draws, name)(X).values)
     np.testing.assert_array_equal(alone.quantile(X, [0.1, 0.7]).values, draws.quantile(X, [0.1, 0.7]).values)
+    found, own = alone.loo(), draws.loo()
+    assert (found.elpd, found.se, found.p) == pytest.approx((own.elpd, own.se, own.p), rel=1e-9)
+    assert (found.n_data_points, found.warning) == (own.n_data_points, own.warning)
 
 
 def test_a_fit_of_weight_zero_is_not_asked(members: dict[str, bm.Fit]) -> None:
