@@ -178,6 +178,10 @@ class _Part:
     whole: Joint
     output: int
 
+    @property
+    def discrete(self) -> bool:
+        return self._family.discrete
+
     def mean(self, **predicted: np.ndarray) -> np.ndarray:
         return self._family.mean(**self._own(predicted))
 

@@ -184,6 +184,10 @@ class _Marginal:
     whole: MvNormal
     output: int
 
+    @property
+    def discrete(self) -> bool:
+        return False
+
     def mean(self, **predicted: np.ndarray) -> np.ndarray:
         return self.whole.mean(**predicted)[..., self.output]
 

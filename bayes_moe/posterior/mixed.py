@@ -36,6 +36,11 @@ class Mixed:
     def __init__(self, families: Sequence[Family], output: int | None = None) -> None:
         self.families, self.output = tuple(families), output
 
+    @property
+    def discrete(self) -> bool:
+        """Whether all are."""
+        return all(self._of(family).discrete for family in self.families)
+
     def mean(self, **predicted: NDArray[Any]) -> NDArray[np.float64]:
         """Return the mean of every element."""
         return self._each(lambda family, _, own: family.mean(**own), None, predicted)
@@ -88,9 +93,12 @@ class Mixed:
             mine = which == position
             own = {name: whole[slot(i)][mine] for i, name in enumerate(family.predicted)}
             own |= {name: whole[name][mine] for name in family.given}
-            one = family if self.output is None else family.marginal(self.output)
-            values = np.asarray(function(one, at[mine], own))
+            values = np.asarray(function(self._of(family), at[mine], own))
             if out is None:  # values of several outputs have one axis more
                 out = np.empty((*shape, *values.shape[1:]))
             out[mine] = values
         return np.empty(shape) if out is None else out
+
+    def _of(self, family: Family) -> Any:
+        """Return what the functions are about."""
+        return family if self.output is None else family.marginal(self.output)

@@ -59,6 +59,10 @@ class ExpertFamily(Protocol):
     def draw(self) -> Callable[..., Floats]:
         """One draw for every element."""
 
+    @property
+    def discrete(self) -> bool:
+        """Whether y is always a whole number."""
+
 
 class Rising(Protocol):
     """A rising function of y: a number for y, and back."""

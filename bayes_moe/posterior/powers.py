@@ -57,6 +57,11 @@ class Powered:
         """Where z lives."""
         return self.family.support
 
+    @property
+    def discrete(self) -> bool:
+        """Whether y is always a whole number: never."""
+        return False
+
     def log_density(self, y: Floats, **predicted: Floats) -> Floats:
         """Return the log density of y, -inf from 0 down."""
         inside = np.asarray(y) > 0

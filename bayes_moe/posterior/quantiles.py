@@ -8,13 +8,14 @@ A search starts between bounds that hold for every distribution (Cantelli's ineq
 one draw in sixteen, which was found in the same way. It then takes inverse Hermite steps (Newton's at
 first), built on F and its density at the latest two points, of order about 2.7; a step that leaves the
 bracket is replaced by a bisection. From `PATIENCE` evaluations on every second one halves the number of
-floating-point numbers in the bracket, of which there are fewer than 2^64, so a search always ends.
+floating-point numbers in the bracket, of which there are fewer than 2^64, so a search always ends. Of counts
+only whole numbers are looked at.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from functools import partial
 from statistics import NormalDist
 from typing import Any
@@ -24,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bayes_moe.errors import InputError
 from bayes_moe.posterior.blend import Blend, predictive_moments
+from bayes_moe.posterior.brackets import LARGEST, Search, halfway, hermite
 from bayes_moe.posterior.mixtures import (
     PIECE_ELEMENTS,
     Components,
@@ -42,8 +44,6 @@ PATIENCE = 20
 
 THINNING = 16
 """One draw in so many gives the start of a search on all draws."""
-
-LARGEST = float(np.finfo(np.float64).max)
 
 
 def quantile(m: MixtureDraws | Blend, q: ArrayLike) -> Floats:
@@ -214,10 +214,13 @@ def _roots(m: Blend, levels: Floats) -> Floats:
     low, high = mean - sd / odds - margin, mean + sd * odds + margin
     unbounded = ~(np.isfinite(low) & np.isfinite(high))
     low, high = np.where(unbounded, -LARGEST, low), np.where(unbounded, LARGEST, high)
-    start = np.where((start > low) & (start < high), start, _halfway(low, high, unbounded))
+    whole = all(part.family.discrete for part in m.mixtures)
+    if whole:
+        low, high = np.floor(low), np.ceil(high)
+    start = np.where((start > low) & (start < high), start, halfway(low, high, unbounded))
 
     pairs, none, unseen = np.arange(low.size), np.full(low.size, np.nan), np.zeros(low.size, np.bool_)
-    search = _Search(
+    search = Search(
         pair=pairs,
         row=pairs // max(1, levels.size),
         level=np.tile(levels, m.rows),
@@ -230,70 +233,21 @@ def _roots(m: Blend, levels: Floats) -> Floats:
         last_x=none,
         last_cdf=none,
         last_density=none,
+        whole=whole,
     )
-    return _found(m, search).reshape(low.shape)
+    return _found(m, replace(search, x=search.inside(search.x))).reshape(low.shape)
 
 
-@dataclass(frozen=True, eq=False)
-class _Search:
-    """The roots still looked for: arrays of one length, one element per pair of row and level."""
-
-    pair: NDArray[np.int64]
-    row: NDArray[np.int64]
-    level: Floats
-    low: Floats
-    high: Floats
-    low_seen: NDArray[np.bool_]
-    high_seen: NDArray[np.bool_]
-    unbounded: NDArray[np.bool_]
-    x: Floats
-    last_x: Floats
-    last_cdf: Floats
-    last_density: Floats
-
-    def only(self, which: NDArray[np.bool_]) -> _Search:
-        return _Search(*(getattr(self, field.name)[which] for field in fields(self)))
-
-    def narrowed(self, excess: Floats) -> _Search:
-        """Return the search with x as a bound: the lower one where F(x) < q."""
-        under = excess < 0.0
-        return replace(
-            self,
-            low=np.where(under, self.x, self.low),
-            high=np.where(under, self.high, self.x),
-            low_seen=self.low_seen | under,
-            high_seen=self.high_seen | ~under,
-        )
-
-    def closed(self) -> NDArray[np.bool_]:
-        """Return where no floating-point number is left between the bounds."""
-        return np.nextafter(self.low, np.inf) >= self.high
-
-    def reopened(self) -> _Search:
-        """Return the search with first bounds that turned out wrong replaced by no bound.
-
-        A bracket that closes on a bound at which F was never evaluated means that the family's variance
-        is not that of its distribution function.
-        """
-        wrong = self.closed() & ~self.unbounded & ~(self.low_seen & self.high_seen)
-        return replace(
-            self,
-            low=np.where(wrong & ~self.low_seen, -LARGEST, self.low),
-            high=np.where(wrong & ~self.high_seen, LARGEST, self.high),
-            unbounded=self.unbounded | wrong,
-        )
-
-
-def _found(m: Blend, search: _Search) -> Floats:
+def _found(m: Blend, search: Search) -> Floats:
     """Return the root of every pair in the search."""
-    result = np.empty(search.pair.size)
+    result, whole = np.empty(search.pair.size), search.whole
     evaluations = 0
     while search.pair.size:
         cdf, density = _cdf_and_density(m, search.row, search.x)
         evaluations += 1
         excess = cdf - search.level
         search = search.narrowed(excess).reopened()
-        proposed = _hermite(search, cdf, density)
+        proposed = hermite(search, cdf, density)
         inside = (proposed > search.low) & (proposed < search.high)
 
         near = np.isnan(cdf) | (np.abs(excess) <= _tolerance(search.level))
@@ -301,15 +255,15 @@ def _found(m: Blend, search: _Search) -> Floats:
         # A last step costs nothing; where the density has settled it leaves only rounding.
         settled = inside & (np.abs(density - search.last_density) <= 0.1 * density)
         settled &= np.abs(proposed - search.x) <= np.abs(search.last_x - search.x)
-        answer = np.where(near, np.where(settled, proposed, search.x), search.high)
+        answer = np.where(near, np.where(settled & (not whole), proposed, search.x), search.high)
         result[search.pair[done]] = np.where(np.isnan(cdf), np.nan, answer)[done]
 
         late = evaluations > PATIENCE
-        middle = _halfway(search.low, search.high, search.unbounded | late)
+        middle = halfway(search.low, search.high, search.unbounded | late)
         stepping = inside & (not late or evaluations % 2 == 0)
         search = replace(
             search,
-            x=np.where(stepping, proposed, middle),
+            x=search.inside(np.where(stepping, proposed, middle)),
             last_x=search.x,
             last_cdf=cdf,
             last_density=density,
@@ -322,34 +276,6 @@ def _tolerance(level: Floats) -> Floats:
     tail = np.minimum(level, 1.0 - level)
     result: Floats = TOLERANCE * np.minimum(1.0, 100.0 * tail) + 16.0 * np.finfo(np.float64).eps * level
     return result
-
-
-def _hermite(search: _Search, cdf: Floats, density: Floats) -> Floats:
-    """Return the cubic through x and dx/dF at the latest two points, taken at q; Newton's step without it."""
-    newton = search.x + (search.level - cdf) / density
-    width = cdf - search.last_cdf
-    t = (search.level - cdf) / width
-    slope, last_slope = width / density, width / search.last_density
-    gap = search.last_x - search.x
-    # The basis functions at t, measured from the latest point: its value, both slopes, the other value.
-    change = t * (1.0 + t) ** 2 * slope + t**2 * (1.0 + t) * last_slope + t**2 * (3.0 + 2.0 * t) * gap
-    usable = np.isfinite(change) & (np.abs(t) < 1.0)
-    result: Floats = np.where(usable, search.x + change, newton)
-    return result
-
-
-def _halfway(low: Floats, high: Floats, by_count: NDArray[np.bool_]) -> Floats:
-    """Return the mean of the bounds, or where asked the number with as many floats on either side."""
-    below, above = _rank(low), _rank(high)
-    rank = (below >> 1) + (above >> 1) + (below & above & 1)
-    middle = np.copysign(np.abs(rank).view(np.float64), rank)
-    return np.where(by_count, middle, 0.5 * low + 0.5 * high)
-
-
-def _rank(x: Floats) -> NDArray[np.int64]:
-    """Return the place of every number among the floating-point numbers, 0 for 0."""
-    bits = np.abs(x).view(np.int64)
-    return np.where(x < 0.0, -bits, bits)
 
 
 def cdf_at(m: Blend, row: NDArray[np.int64], x: Floats) -> Floats:

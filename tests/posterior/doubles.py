@@ -16,6 +16,8 @@ Floats = NDArray[np.float64]
 
 
 class Normal:
+    discrete = False
+
     def mean(self, mu: Floats, log_sigma: Floats) -> Floats:
         return mu + 0.0 * log_sigma
 
@@ -41,6 +43,8 @@ class LyingNormal(Normal):
 
 class NormalOrLaplace:
     """Two families in one: the parameter ``kind`` is 0 for a Normal and 1 for a Laplace expert."""
+
+    discrete = False
 
     def _of(self, kind: NDArray[np.int64], mu: Floats, log_sigma: Floats) -> tuple[Any, Any, Any]:
         return stats.norm(mu, np.exp(log_sigma)), stats.laplace(mu, np.exp(log_sigma)), kind == 0
@@ -68,6 +72,8 @@ class NormalOrLaplace:
 
 class ScipyFamily:
     """Any location-scale or shape family of SciPy, with the parameters ``shape`` and ``scale``."""
+
+    discrete = False
 
     def __init__(self, frozen: Any) -> None:
         self._of = frozen

@@ -241,6 +241,40 @@ def test_evaluations_per_root_stay_few(
     assert work / (m.draws * m.rows * len(levels)) <= most
 
 
+def counts(draws: int, seed: int, largest: float) -> Arrays:
+    rng = np.random.default_rng(seed)
+    gate = rng.normal(size=(draws, 6, 3))
+    rates = np.exp(rng.uniform(-3.0, np.log(largest), size=(1, 6, 3)) + rng.normal(0, 0.1, size=(draws, 6, 3)))
+    return Arrays(gate - np.logaddexp.reduce(gate, axis=2, keepdims=True), {"log_mu": np.log(rates)})
+
+
+@pytest.mark.parametrize(("draws", "largest"), [(1, 4.0), (1, 1e6), (90, 30.0), (90, 1e4)])
+def test_quantiles_of_counts_are_the_first_that_reach_the_level(
+    monkeypatch: pytest.MonkeyPatch, draws: int, largest: float
+) -> None:
+    arrays, levels = counts(draws, draws, largest), [1e-4, 0.05, 0.5, 0.9, 0.999]
+    work = []
+    evaluate = quantiles._of_part
+
+    def counted(part: mixtures.MixtureDraws, row: Any, x: Floats) -> tuple[Floats, Floats]:
+        work.append(part.draws * row.size)
+        return evaluate(part, row, x)
+
+    monkeypatch.setattr(quantiles, "_of_part", counted)
+    found = quantile(arrays.mixture(bm.Poisson()), levels)
+    assert sum(work) / (draws * found.size) <= 15.0  # a search among all floating-point numbers takes 60 and more
+    gate, rates = np.exp(arrays.log_gate), np.exp(arrays.parameters["log_mu"])
+    for row in range(6):
+        for j, level in enumerate(levels):
+            below, at = (
+                float(np.mean(np.sum(gate[:, row] * stats.poisson.cdf(found[row, j] - less, rates[:, row]), axis=1)))
+                for less in (1.0, 0.0)
+            )
+            assert found[row, j] == np.floor(found[row, j]) >= 0
+            assert below < level + 1e-12
+            assert at >= level - 1e-10
+
+
 @pytest.mark.parametrize("name", ["mu", "log_sigma"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_shut_gate_silences_its_expert_whatever_its_parameters(name: str, bad: float) -> None:
