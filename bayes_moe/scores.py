@@ -58,8 +58,8 @@ def crps(fit: Predictive, X: Any, y: Any, *, gate_X: Any = None, groups: Any = N
     .. math:: \int (F_i(t) - 1\{t \ge y_i\})^2 \, dt
 
     with the averaged distribution function F; of counts, the sum over whole numbers. It is the mean absolute error of
-    a point prediction. The integral is adaptive quadrature, to five digits; counts that are spread over more than
-    4096 values are summed with a step.
+    a point prediction. The integral is adaptive quadrature, to five digits, however much narrower one expert is than
+    another; so is the sum where counts are spread over more than 1024 values.
 
     Parameters
     ----------

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
+from scipy import integrate, special, stats
 
 import bayes_moe as bm
 from bayes_moe.posterior.blend import Blend
 from bayes_moe.posterior.ranked import crps_of_counts, crps_of_numbers
 from tests.fits import QUICK, TWO, X, Y, fit
-from tests.posterior.doubles import CAUCHY, Arrays, log_softmax, normal_arrays
+from tests.posterior.doubles import CAUCHY, GAMMA, Arrays, ScipyFamily, log_softmax, normal_arrays
 
 SCORES = (bm.scores.log_score, bm.scores.crps, bm.scores.pit, bm.scores.coverage)
 
@@ -62,6 +62,67 @@ def test_crps_of_an_average_of_fits() -> None:
         assert found[row] == pytest.approx(normal_crps(weight, mu, sigma, y[row]), rel=2e-5)
 
 
+@pytest.mark.parametrize(("draws", "wide"), [(1, 1e2), (1, 1e4), (1, 1e6), (64, 1e6)])
+def test_crps_sees_a_narrow_expert_beside_a_wide_one(draws: int, wide: float) -> None:
+    """Scales of 1e-4, 1 and up to 1e6 in one row, y in the body, beside it and in the tail."""
+    y = np.array([0.0, 1e-4, -2.0, 3.0, 0.1 * wide, -5.0 * wide])
+    rng = np.random.default_rng(4)
+    weight = np.array([0.5, 0.49, 0.01])
+    mu = np.array([0.0, 0.3, 0.02 * wide]) * np.ones((draws, 6, 1)) + 1e-5 * rng.normal(size=(draws, 6, 3))
+    log_sigma = np.log([1e-4, 1.0, wide]) * np.ones((draws, 6, 1))
+    arrays = Arrays(np.log(weight) * np.ones((draws, 6, 1)), {"mu": mu, "log_sigma": log_sigma})
+    found = crps_of_numbers(arrays.mixture(), y)
+    for row in range(6):
+        parts = np.tile(weight / draws, draws), mu[:, row].ravel(), np.exp(log_sigma[:, row]).ravel()
+        assert found[row] == pytest.approx(normal_crps(*parts, y[row]), rel=1e-5)
+
+
+def test_crps_of_spikes_with_gaps_between() -> None:
+    """Draws so narrow that F is a staircase: between two points of a rule there are many steps."""
+    rng = np.random.default_rng(8)
+    mu, log_gate = rng.normal(size=(60, 4, 2)), log_softmax(rng.normal(size=(60, 4, 2)))
+    found = crps_of_numbers(Arrays(log_gate, {"mu": mu, "log_sigma": np.full_like(mu, -14.0)}).mixture(), np.zeros(4))
+    for row in range(4):
+        weight, sigma = np.exp(log_gate[:, row]).ravel() / 60, np.full(120, np.exp(-14.0))
+        assert found[row] == pytest.approx(normal_crps(weight, mu[:, row].ravel(), sigma, 0.0), rel=1e-5)
+
+
+def test_crps_sees_a_wild_draw() -> None:
+    """One draw of 200, which is not among those that the quantiles are first looked for with."""
+    mu, sigma = np.zeros((200, 1, 1)), np.ones((200, 1, 1))
+    mu[13], sigma[13] = 1e5, 1e6
+    found = crps_of_numbers(Arrays(np.zeros_like(mu), {"mu": mu, "log_sigma": np.log(sigma)}).mixture(), np.ones(1))
+    exact = normal_crps(np.full(200, 1 / 200), mu.ravel(), sigma.ravel(), 1.0)
+    assert found[0] == pytest.approx(exact, rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", [0.01, 0.3, 4.0])
+@pytest.mark.parametrize("y", [1e-6, 0.5, 4.0, 900.0])
+def test_crps_of_a_gamma_is_its_closed_form(shape: float, y: float) -> None:
+    arrays = Arrays(np.zeros((1, 1, 1)), {"shape": np.full((1, 1, 1), shape), "scale": np.full((1, 1, 1), 2.0)})
+    below, more = stats.gamma.cdf(y, shape, scale=2.0), stats.gamma.cdf(y, shape + 1, scale=2.0)
+    exact = y * (2 * below - 1) - 2.0 * shape * (2 * more - 1) - 2.0 / special.beta(0.5, shape)
+    assert crps_of_numbers(arrays.mixture(GAMMA), np.array([y]))[0] == pytest.approx(exact, rel=1e-5)
+
+
+def test_crps_of_tails_and_bounds_is_what_scipy_integrates() -> None:
+    student = ScipyFamily(lambda shape, scale: stats.t(shape, scale=scale))
+    beta = ScipyFamily(lambda shape, scale: stats.beta(shape, scale))
+    for family, first, second, y in ((student, [2.1, 3.0], [1.0, 1e4], 0.5), (beta, [0.05, 300.0], [0.4, 2e4], 0.2)):
+        gate, parameters = np.log([[[0.8, 0.2]]]), {"shape": np.array([[first]]), "scale": np.array([[second]])}
+        found = crps_of_numbers(Arrays(gate, parameters).mixture(family), np.array([y]))[0]
+
+        def square(u: float, family: Any = family, first: Any = first, second: Any = second, y: float = y) -> float:
+            t = y + np.sinh(u)
+            cdf = float(np.array([0.8, 0.2]) @ family.cdf(t, shape=np.array(first), scale=np.array(second)))
+            return (cdf - (t >= y)) ** 2 * np.cosh(u)
+
+        ends = np.arcsinh([-y, 1.0 - y]) if family is beta else np.array([-20.0, 20.0])
+        points = np.sort(np.concatenate([[0.0], np.arcsinh(np.linspace(0.005, 0.03, 6) - y)]))
+        exact = integrate.quad(square, *ends, points=points, limit=1000, epsrel=1e-9)[0]
+        assert found == pytest.approx(exact, rel=1e-5)
+
+
 def test_crps_without_a_mean() -> None:
     """A Cauchy density has no mean, and a score: of 0 seen, log 4 / pi (by hand, and by SciPy's quadrature)."""
     arrays = Arrays(np.zeros((1, 1, 1)), {"shape": np.zeros((1, 1, 1)), "scale": np.ones((1, 1, 1))})
@@ -78,6 +139,31 @@ def test_crps_of_counts_is_a_sum(mu: float) -> None:
     for y in (0.0, np.round(mu), np.round(3 * mu) + 2):
         expected = np.sum((cdf - (counts >= y)) ** 2)
         assert crps_of_counts(arrays.mixture(bm.Poisson()), np.array([y]))[0] == pytest.approx(expected, rel=1e-5)
+
+
+COUNTS = {
+    "a few huge": (bm.Poisson(), {"log_mu": np.log([5.0, 6e4])}),
+    "rates of a million": (bm.Poisson(), {"log_mu": np.log([0.2, 1e6])}),
+    "tiny dispersion": (
+        bm.NegativeBinomial(),
+        {"log_mu": np.log([3.0, 900.0]), "log_dispersion": np.log([50.0, 0.02])},
+    ),
+    "zeros": (bm.ZeroInflated(bm.Poisson()), {"log_mu": np.log([40.0, 2e4]), "logit_zero": np.array([2.0, -1.0])}),
+}
+
+
+@pytest.mark.parametrize("case", COUNTS)
+def test_crps_of_counts_far_apart_is_a_sum(case: str) -> None:
+    """The body and the tail are thousands of counts apart: y in either, between them and beyond."""
+    family, parameters = COUNTS[case]
+    y = np.array([0.0, 1.0, 5.0, 14.0, 300.0, 6e4, 2e6])
+    gate = np.log([0.97, 0.03])
+    arrays = Arrays(gate + np.zeros((1, 7, 1)), {name: a + np.zeros((1, 7, 1)) for name, a in parameters.items()})
+    found = crps_of_counts(arrays.mixture(family), y)
+    counts = np.arange(1.1e6 if case == "rates of a million" else 1e5)  # F is 1 beyond
+    cdf = sum(np.exp(gate[k]) * family.cdf(counts, **{name: a[k] for name, a in parameters.items()}) for k in range(2))
+    expected = [np.sum((cdf - (counts >= at)) ** 2) + max(0.0, at - len(counts)) for at in y]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_scores_are_what_the_fit_says(two: bm.Fit) -> None:
