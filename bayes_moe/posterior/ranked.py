@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .blend import Blend
-from .mixtures import Floats, MixtureDraws
+from .mixtures import Floats, MixtureDraws, slices
 from .quantiles import batches, cdf_at, quantile, thinned
 
 _TAIL = 1e-9
@@ -30,6 +30,7 @@ _TOLERANCE = 3e-6
 """Largest error of all panels together, as a share of the row's score, if their signs are those of chance."""
 _MOST_ROUNDS = 80
 _GROWTH = 2.0
+_AT_ONCE = 50_000  # panels
 _NARROW = 31  # as far as that apart, the ends of a panel have no more counts between them than the rules have points
 _MOST_COUNTS = 1024
 """The most counts in reach that are summed one by one."""
@@ -82,7 +83,7 @@ class _Panels(NamedTuple):
     end: Floats
     after: NDArray[np.bool_]
 
-    def only(self, which: NDArray[np.bool_]) -> _Panels:
+    def only(self, which: NDArray[np.bool_] | slice) -> _Panels:
         return _Panels(self.row[which], self.begin[which], self.end[which], self.after[which])
 
 
@@ -175,20 +176,33 @@ def _integral(m: Blend, panels: _Panels, *, whole: bool) -> Floats:
         panels = panels.only(panels.end > panels.begin)
         if whole:
             narrow = panels.end - panels.begin <= _NARROW
-            total += _summed(m, panels.only(narrow))
-            panels = panels.only(~narrow)
+            exact, panels = panels.only(narrow), panels.only(~narrow)
+            for some in slices(exact.row.size, _AT_ONCE):
+                total += _summed(m, exact.only(some))
         if not panels.row.size:
             break
-        half = 0.5 * (panels.end - panels.begin)
-        points = (0.5 * (panels.begin + panels.end))[:, None] + half[:, None] * _X
-        square = (_lines if whole else _squares)(m, panels.row, points, panels.after[:, None])
-        fine, error = half * (square @ _W15), half * _error(square)
+        parts = [_measured(m, panels.only(some), whole=whole) for some in slices(panels.row.size, _AT_ONCE)]
+        fine, error, low, high = map(np.concatenate, zip(*parts, strict=True))
         count += np.bincount(panels.row, minlength=m.rows)
         allowed = _TOLERANCE * (np.bincount(panels.row, fine, m.rows) + total) / np.sqrt(count)
         open_ = (error > allowed[panels.row]) & (round_ + 1 < _MOST_ROUNDS)
         total += np.bincount(panels.row[~open_], fine[~open_], m.rows)
-        panels = _split(panels.only(open_), points[open_], square[open_], whole=whole)
+        panels, low, high = panels.only(open_), low[open_], high[open_]
+        pieces = ((panels.begin, low), (low, high), (high, panels.end))
+        panels = _joined(*(panels._replace(begin=begin, end=end) for begin, end in pieces))
     return total
+
+
+def _measured(m: Blend, panels: _Panels, *, whole: bool) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return the integral over every panel, its error, and the two points to split the panel at."""
+    half = 0.5 * (panels.end - panels.begin)
+    points = (0.5 * (panels.begin + panels.end))[:, None] + half[:, None] * _X
+    square = (_lines if whole else _squares)(m, panels.row, points, panels.after[:, None])
+    low, high = _around(points, square)
+    if whole:
+        low, high = np.floor(low), np.where(low < high, np.ceil(high), np.floor(high))
+    low, high = np.clip(low, panels.begin, panels.end), np.clip(high, panels.begin, panels.end)
+    return half * (square @ _W15), half * _error(square), low, high
 
 
 def _squares(m: Blend, row: NDArray[np.int64], points: Floats, after: NDArray[np.bool_]) -> Floats:
@@ -228,15 +242,9 @@ def _error(square: Floats) -> Floats:
     return result
 
 
-def _split(panels: _Panels, points: Floats, square: Floats, *, whole: bool) -> _Panels:
-    """Return what panels are split into: at the middle, or around the two points between which most can hide."""
+def _around(points: Floats, square: Floats) -> tuple[Floats, Floats]:
+    """Return the two points between which most can hide, or where no two stand out, the middle twice."""
     hidden = np.abs(np.diff(square, axis=1)) * _GAPS
     which, worst = np.arange(len(hidden)), hidden.argmax(axis=1)
-    most = hidden[which, worst] > 0.5 * hidden.sum(axis=1)
-    middle = 0.5 * (panels.begin + panels.end)
-    low, high = (np.where(most, points[which, worst + i], middle) for i in (0, 1))
-    if whole:
-        low, high = np.floor(low), np.where(most, np.ceil(high), np.floor(high))
-    low, high = np.clip(low, panels.begin, panels.end), np.clip(high, panels.begin, panels.end)
-    begins, ends = (panels.begin, low, high), (low, high, panels.end)
-    return _joined(*(panels._replace(begin=begin, end=end) for begin, end in zip(begins, ends, strict=True)))
+    most, middle = hidden[which, worst] > 0.5 * hidden.sum(axis=1), points[:, len(_X) // 2]
+    return np.where(most, points[which, worst], middle), np.where(most, points[which, worst + 1], middle)
