@@ -26,7 +26,7 @@ _LEVELS_OF_COUNTS = (_TAIL, 0.5, 1.0 - _TAIL)  # a quantile of counts takes seve
 _TAIL_LEFT = 1e-8
 """Largest probability of all draws beyond the ends of the integral."""
 _ROUNDING = 1e-14
-_TOLERANCE = 3e-6
+_TOLERANCE = 5e-7
 """Largest error of all panels together, as a share of the row's score, if their signs are those of chance."""
 _MOST_ROUNDS = 80
 _GROWTH = 2.0
@@ -120,7 +120,7 @@ def _cuts(m: Blend, y: Floats, levels: tuple[float, ...], least: float) -> Float
     for _ in range(_MOST_ROUNDS):
         cdf = cdf_at(m, row, far[row])
         tail = np.stack([cdf[:, 0], 1.0 - cdf[:, 1]], axis=1)
-        lost = (tail**2 * np.abs(far - centre)[row] > 1e-2 * _TOLERANCE * score[row, None]) & (score[row, None] > 0.0)
+        lost = (tail**2 * np.abs(far - centre)[row] > 0.1 * _TOLERANCE * score[row, None]) & (score[row, None] > 0.0)
         more = (tail > _TAIL_LEFT) | (lost & (tail > _ROUNDING))
         some = more.any(axis=1)
         row, more = row[some], more[some]
