@@ -9,7 +9,7 @@ import numpy as np
 from ..binding.bind import Bound
 from ..errors import Notice, listed
 from .draws import Draws, Labels
-from .label_free import training_shares
+from .label_free import LEAST_ROWS, training_shares
 from .mixtures import gate_probabilities
 
 _SEPARATED = 15.0
@@ -18,7 +18,7 @@ _NORMAL_TAILS = 30.0
 """Degrees of freedom above which a Student's t is hardly told from a normal."""
 _ALIKE = 0.1
 """Distance of two experts' means in their standard deviations, and of the logs of these, below which they are one."""
-_ROWS, _DRAWS = 500, 200
+_ROWS, _DRAWS, _MOST_ROWS = 500, 200, 5000
 
 
 def expert_notices(bound: Bound, draws: Draws, *, point: bool) -> Iterator[Notice]:
@@ -84,8 +84,10 @@ def _unused(bound: Bound, draws: Draws) -> Iterator[Notice]:
     """Find experts to which the gate gives less than half a row."""
     if bound.parameters.experts == 1 or not bound.parameters.gate.count:
         return
-    sizes = gate_probabilities(draws.mixture(np.asarray(bound.data.table.values)[:5000])).mean(axis=0)
-    unused = np.flatnonzero(sizes < 0.5 / max(len(bound.data.y), 1))
+    rows = bound.counted[:: -(-len(bound.counted) // _MOST_ROWS)]
+    weights = bound.data.weights
+    sizes = weights[rows] @ gate_probabilities(draws.mixture(np.asarray(bound.data.table.values)[rows]))
+    unused = np.flatnonzero(sizes / weights[rows].sum() < LEAST_ROWS / weights.sum())
     if len(unused):
         yield Notice("unused_experts", f"Experts {unused.tolist()} hold less than half a row: use fewer experts.")
 
@@ -111,8 +113,8 @@ def _alike(bound: Bound, draws: Draws) -> Iterator[Notice]:
     """Find experts that have the same distribution of y in most draws."""
     if bound.parameters.experts == 1 or bound.data.outputs or bound.data.classes:
         return
-    table = np.asarray(bound.data.table.values)
-    mixture = some(draws).mixture(table[:: max(1, len(table) // _ROWS)])
+    rows = bound.counted[:: max(1, len(bound.counted) // _ROWS)]
+    mixture = some(draws).mixture(np.asarray(bound.data.table.values)[rows])
     every, whole = slice(0, mixture.rows), slice(0, mixture.draws)
     _, parameters = mixture.components(every, whole)
     shape = (mixture.draws, mixture.rows, mixture.experts)

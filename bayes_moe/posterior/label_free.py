@@ -95,8 +95,9 @@ def representative(draws: Draws) -> tuple[int, float]:
     pairs of rows on which they agree, be it together or apart (Rand 1971); the largest mean is the least Binder loss
     (Binder 1978).
     """
-    data = draws.bound.data
-    table = np.asarray(data.table.values)[:: max(1, len(data.y) // _PARTITION_ROWS)]
+    counted = draws.bound.counted
+    rows = counted[:: max(1, len(counted) // _PARTITION_ROWS)]
+    table = np.asarray(draws.bound.data.table.values)[rows]
     picked = np.unique(np.linspace(0, len(draws.flat) - 1, min(_COMPARED, len(draws.flat))).astype(int))
     mixture = draws.mixture(table)
     parts = np.array([gate_shares(mixture, slice(s, s + 1))[0].argmax(axis=1) for s in picked])

@@ -22,7 +22,7 @@ from .quantiles import batches, cdf_at, quantile, thinned
 _TAIL = 1e-9
 _LEVELS = (_TAIL, 0.1, 0.9, 1.0 - _TAIL)
 """Where the first panels meet, beside y: quantiles of one draw in sixteen."""
-_LEVELS_OF_COUNTS = (_TAIL, 0.5, 1.0 - _TAIL)  # a quantile of counts takes several times as long
+_LEVELS_OF_COUNTS = (_TAIL, 0.5, 1.0 - _TAIL)
 _TAIL_LEFT = 1e-8
 """Largest probability of all draws beyond the ends of the integral."""
 _ROUNDING = 1e-14

@@ -9,7 +9,7 @@ import pytest
 
 import bayes_moe as bm
 from bayes_moe.fitting import assemble
-from tests.fits import QUICK, X, Y, fit
+from tests.fits import QUICK, TWO, X, Y, fit
 
 
 def planted(found: bm.Fit, change: dict[str, np.ndarray], *, draws: int = 1) -> bm.Fit:
@@ -76,3 +76,17 @@ def test_ambiguous_labels_offer_what_needs_none(two: bm.Fit) -> None:
     (message,) = [n.message for n in found.status.notices if n.code == "labels_ambiguous"]
     for method in ("fit.partition(X)", "fit.co_assignment()", "fit.experts_used()", "fit.loo()"):
         assert method in message
+
+
+def test_rows_of_weight_0_hold_no_experts() -> None:
+    more, weights = np.r_[X, X[:40].repeat(10, axis=0)], np.r_[np.ones(len(Y)), np.zeros(400)]
+    scaling = fit().data.scaling
+    found = bm.fit(TWO, more, np.r_[Y, np.zeros(400)], QUICK, weights=weights, scaling=scaling, progress=False)
+    said = []
+    for intercept in np.linspace(1.0, 8.0, 15):
+        gate = {"gate_intercept_z_zerosum__": np.array([intercept]), "gate_slopes_z_zerosum__": np.zeros((1, 1))}
+        codes = [planted(one, gate).status.codes for one in (fit(), found)]
+        assert codes[0] == codes[1]
+        said.append("unused_experts" in codes[0])
+    assert any(said)
+    assert not all(said)
