@@ -287,6 +287,11 @@ def table(
     probs
         Probabilities of the intervals.
 
+    Raises
+    ------
+    InputError
+        If there are no fits, or ``probs`` is a single number.
+
     Examples
     --------
     >>> import bayes_moe as bm
@@ -298,6 +303,8 @@ def table(
     named = fits if isinstance(fits, Mapping) else {"fit": fits}
     if not named:
         raise InputError("fits: expected at least one fit, got none → pass what bm.fit returned")
+    if isinstance(probs, float | int | str):
+        raise InputError(f"probs: expected a list of probabilities, got {probs!r} → pass [{probs!r}]")
     rows = {}
     for name, fit in named.items():
         more = {"gate_X": gate_X, "groups": groups}

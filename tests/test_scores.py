@@ -176,6 +176,8 @@ def test_scores_are_what_the_fit_says(two: bm.Fit) -> None:
 
 def test_the_table_has_a_row_a_fit(two: bm.Fit) -> None:
     one = fit(bm.MixtureOfExperts(1))
+    with pytest.raises(bm.InputError, match=r"probs: expected a list of probabilities, got 0\.9 → pass \[0\.9\]"):
+        bm.scores.table(one, X, Y, probs=0.9)
     table = bm.scores.table({"one": one, "two": two, "both": bm.average([one, two])}, X, Y, probs=[0.9])
     assert list(table.index) == ["one", "two", "both"]
     assert table.loc["two", "crps"] == pytest.approx(float(bm.scores.crps(two, X, Y).mean()))
