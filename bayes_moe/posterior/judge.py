@@ -31,7 +31,8 @@ def judge(bound: Bound, outcome: Outcome, draws: Draws, labels: Labels, tree: xr
     # coefficients that are integrated out need no rows of their own
     weak = None if outcome.posterior is not None else weak_data(rows, bound.parameters.size)
     notices = [*bound.data.notices, *([weak] if weak else []), *outcome.notices]
-    notices += _dependent_notices(bound)
+    # coefficients with posteriors of their own come with priors that choose among columns
+    notices += () if outcome.posterior is not None else _dependent_notices(bound)
     notices += expert_notices(bound, draws, point=outcome.point)
     notices += duplicate_notices(bound, outcome) if outcome.point else ()
     notices += _feature_notices(bound, outcome)

@@ -70,16 +70,18 @@ class Polynomial(Predictor):
         share = weights[counted] / weights.sum()
         powers = np.array([_powers(raw[:, j], self.degree) for j in range(len(chosen))], dtype=np.int64)
         # the first power is standardised already; leaving it alone keeps it the very column that Linear uses
-        centers, scales = [np.zeros(len(chosen))], [np.ones(len(chosen))]
-        for power in range(2, self.degree + 1):
-            values = raw**power
+        used, centers, scales = [np.arange(len(chosen))], [np.zeros(len(chosen))], [np.ones(len(chosen))]
+        for power in range(2, max(powers, default=1) + 1):
+            used.append(np.flatnonzero(powers >= power))
+            values = raw[:, used[-1]] ** power
             mean = share @ values
             centers.append(mean)
             scales.append(np.sqrt(share @ (values - mean) ** 2))
+        places = np.array(chosen, dtype=np.int64)
         return _PolynomialBasis(
             tuple(columns.names[j] for j in chosen),
-            tuple((power, j) for power in range(1, self.degree + 1) for j in np.flatnonzero(powers >= power).tolist()),
-            np.array(chosen, dtype=np.int64),
+            tuple((power, j) for power, who in enumerate(used, start=1) for j in who.tolist()),
+            tuple(places[who] for who in used),
             np.array([columns.center[j] for j in chosen]),
             np.array([columns.scale[j] for j in chosen]),
             tuple(centers),
@@ -97,9 +99,11 @@ def _powers(values: np.ndarray, degree: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class _PolynomialBasis(Basis):
+    """``powers`` are (power, column) of every basis column; positions, centres and scales are there for every power."""
+
     columns: tuple[str, ...]
     powers: tuple[tuple[int, int], ...]
-    positions: Any
+    positions: tuple[Any, ...]
     center: np.ndarray
     scale: np.ndarray
     power_center: tuple[Any, ...]
@@ -111,24 +115,22 @@ class _PolynomialBasis(Basis):
         return tuple(self.columns[j] if power == 1 else f"{self.columns[j]}^{power}" for power, j in self.powers)
 
     def blocks(self, table: Any) -> list[Any]:
-        found = []
-        for power in dict.fromkeys(power for power, _ in self.powers):
-            used = np.array([j for other, j in self.powers if other == power], dtype=np.int64)
-            raw = table[:, self.positions[used]]
-            center, scale = self.power_center[power - 1][used], self.power_scale[power - 1][used]
-            found.append(raw if power == 1 else (raw**power - center) / scale)
-        return found
+        each = zip(self.positions, self.power_center, self.power_scale, strict=True)
+        return [
+            table[:, used] if power == 1 else (table[:, used] ** power - center) / scale
+            for power, (used, center, scale) in enumerate(each, start=1)
+        ]
 
     def to_user(self) -> np.ndarray:
         row = {key: 1 + place for place, key in enumerate(self.powers)}
         back = np.zeros((1 + len(row), 1 + len(row)))
         back[0, 0] = 1.0
-        for (power, j), column in row.items():
-            unit = 1.0 / self.power_scale[power - 1][j]
-            back[0, column] -= self.power_center[power - 1][j] * unit
+        centers, scales = np.concatenate(self.power_center), np.concatenate(self.power_scale)
+        for ((power, j), column), center, scale in zip(row.items(), centers, scales, strict=True):
+            back[0, column] -= center / scale
             # ((x - c)/s)^power by the binomial theorem
             for lower in range(power + 1):
-                term = comb(power, lower) * (-self.center[j]) ** (power - lower) / self.scale[j] ** power * unit
+                term = comb(power, lower) * (-self.center[j]) ** (power - lower) / (self.scale[j] ** power * scale)
                 back[0 if lower == 0 else row[lower, j], column] += term
         return back
 
