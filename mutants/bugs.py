@@ -62,7 +62,7 @@ BUGS = (
     Bug(
         "unit of y missing in the density",
         "binding/density.py",
-        "return float(prior - self.weights.sum() * np.log(self.design.scaling.y_scale))",
+        "return float(prior - self.weights @ self.log_units)",
         "return float(prior)",
         DENSITY,
     ),
