@@ -19,6 +19,7 @@ from matplotlib import pyplot as plt
 import bayes_moe as bm
 
 SEED = 1
+NUTS = bm.NUTS(draws=1500, target_accept=0.99, seed=SEED)  # short steps: the gate is almost a step itself
 
 
 def held_out_scores(model: bm.MixtureOfExperts, X: pd.DataFrame, y: pd.Series, folds: int = 5) -> pd.Series:
@@ -26,7 +27,7 @@ def held_out_scores(model: bm.MixtureOfExperts, X: pd.DataFrame, y: pd.Series, f
     fold = np.arange(len(y)) % folds
     rows = []
     for held_out in (fold == f for f in range(folds)):
-        fit = bm.fit(model, X[~held_out], y[~held_out], bm.NUTS(seed=SEED), progress=False)
+        fit = bm.fit(model, X[~held_out], y[~held_out], NUTS, progress=False)
         new = X[held_out], y[held_out]
         scores = {"log score": bm.scores.log_score(fit, *new).values, "CRPS": bm.scores.crps(fit, *new).values}
         for prob in (0.5, 0.9):
@@ -64,7 +65,7 @@ def main(out: Path) -> None:
     print(f"\nHow many experts? (smaller BIC and ICL are better)\n{choice}")
     em = choice.best
     engines = {
-        "NUTS": bm.NUTS(draws=1500, chains=4, target_accept=0.98, seed=SEED),  # short steps: the gate is almost a step
+        "NUTS": NUTS,
         "ADVI": bm.ADVI(seed=SEED),
         "Laplace": bm.Laplace(seed=SEED),
     }
