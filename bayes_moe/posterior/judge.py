@@ -89,8 +89,7 @@ def label_free(bound: Bound, draws: Draws, outcome: Outcome) -> xr.Dataset:
     where the gate has parameters.
     """
     chains, count = draws.q.shape[:2]
-    counted = bound.data.weights > 0
-    table, y = np.asarray(bound.data.table.values)[counted], bound.data.y[counted]
+    table, y = np.asarray(bound.data.table.values)[bound.counted], bound.data.y[bound.counted]
     first = y if y.ndim == 1 else y[:, 0]
     grid = np.unique(np.argsort(first, kind="stable")[np.linspace(0, len(y) - 1, _GRID).astype(int)])
     values: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
