@@ -170,3 +170,11 @@ def _doctest_manners(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     with np.printoptions(precision=4, suppress=True):
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_figures_left() -> Iterator[None]:
+    """Close what a test or a doctest drew: the twenty-first open figure of a process is a warning."""
+    yield
+    if (pyplot := sys.modules.get("matplotlib.pyplot")) is not None:
+        pyplot.close("all")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -24,12 +23,6 @@ TRIALS = RNG.integers(1, 9, N)
 RATE = np.exp(0.4 + 0.6 * X.x.values)
 COUNTS = RNG.poisson(RATE)
 POSITIVE = np.exp(1.0 + X.x.values + 0.5 * RNG.normal(size=N))
-
-
-@pytest.fixture(autouse=True)
-def _closed() -> Iterator[None]:
-    yield
-    plt.close("all")
 
 
 def fitted(family: bm.Family, y: Any, X: Any = X, experts: int = 1) -> bm.Fit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -66,12 +66,6 @@ def posterior(em: bm.Fit) -> bm.Fit:
 def fit(request: pytest.FixtureRequest) -> bm.Fit:
     """Return each of the fits in turn."""
     return request.getfixturevalue(request.param)
-
-
-@pytest.fixture(autouse=True)
-def _no_figures_left() -> Iterator[None]:
-    yield
-    plt.close("all")
 
 
 def drawn(ax: Axes, kind: type) -> list[Any]:

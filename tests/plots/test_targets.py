@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 
 import bayes_moe as bm
 
 N = 80
 X = np.linspace(-2.0, 2.0, N)[:, None]
 NOISE = np.random.default_rng(1).normal(size=(N, 2))
-
-
-@pytest.fixture(autouse=True)
-def _closed() -> Iterator[None]:
-    yield
-    plt.close("all")
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,6 @@ from matplotlib import pyplot as plt
 from matplotlib.patches import PathPatch
 
 import bayes_moe as bm
-
-
-@pytest.fixture(autouse=True)
-def _no_figures_left() -> Iterator[None]:
-    yield
-    plt.close("all")
 
 
 def fitted(branches: Any) -> bm.Fit:
