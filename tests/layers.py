@@ -90,7 +90,9 @@ HOMES: dict[str, tuple[str, ...]] = {
     "llvmlite": ("pointers.py", "graph/*"),
     "jax": ("graph/*",),
     "dask": ("inference/workers.py",),
-    "arviz": (),  # its parts arviz_base and arviz_stats are imported, never the whole
+    "arviz": (),  # a part of it is imported, never the whole
+    "arviz_base": ("inference/arviz.py",),
+    "arviz_stats": ("inference/arviz.py",),
     "formulaic": ("formula.py",),
     "pandas": ("posterior/tables.py", "choosing/tables.py", "scores.py", "formula.py", "raw_columns.py"),
     "polars": (),
@@ -113,6 +115,7 @@ EMPTY_OR_TAKEN = {
 # Libraries that take a second or more to import, which `import bayes_moe` shall not cost: they alone may be
 # imported in the function that needs them.
 SLOW = (
+    "arviz_base",
     "arviz_stats",
     "formulaic",
     "nutpie",

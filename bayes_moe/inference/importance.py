@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..log_density import LogDensity
+from .arviz import statistics
 
 KHAT_LIMIT = 0.7
 """An approximation whose Pareto k-hat is above this is unreliable."""
@@ -59,9 +60,6 @@ def smooth(log_ratios: ArrayLike) -> Smoothed:
     0.0
     """
     logs = np.asarray(log_ratios, dtype=np.float64).ravel()
-    # arviz_stats takes two seconds to import, which `import bayes_moe` must not cost
-    from arviz_stats.base import array_stats
-
     if not logs.size or not np.all(logs < np.inf) or not logs.max() > -np.inf:
         return Smoothed(np.inf, np.full(logs.size, -np.log(max(logs.size, 1))))
     raw = _normalised(logs)
@@ -69,6 +67,7 @@ def smooth(log_ratios: ArrayLike) -> Smoothed:
         return Smoothed(np.inf, raw)
     if np.isfinite(logs.min()) and np.ptp(logs) <= _ROUNDING * (1.0 + np.abs(logs).max()):
         return Smoothed(0.0, raw)
+    array_stats = statistics().base.array_stats
     with np.errstate(all="ignore"):
         try:
             # psislw takes the logs of what the ratios divide by, as leave-one-out does

@@ -16,6 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayes_moe.errors import InputError, Notice, listed
+from bayes_moe.inference.arviz import statistics
 
 type Array = NDArray[np.float64]
 type Flags = NDArray[np.bool_]
@@ -188,8 +189,6 @@ def figures_of(stack: Stack) -> dict[str, Array]:
 
     With one chain, R-hat compares its halves.
     """
-    from arviz_stats.base import array_stats  # brings scipy.stats: 1.5 s that `import bayes_moe` does not pay
-
     figures = {code: np.full(len(stack.names), np.nan) for code in RULES}
     sound = stack.finite & ~stack.fixed & ~stack.still.all(axis=1)
     if not sound.any():
@@ -198,6 +197,7 @@ def figures_of(stack: Stack) -> dict[str, Array]:
     _, chains, length = draws.shape
     half = length // 2
     apart = draws if chains > 1 else draws[:, :, : 2 * half].reshape(-1, 2, half)
+    array_stats = statistics().base.array_stats
     with np.errstate(all="ignore"):
         figures["r_hat"][sound] = array_stats.rhat(apart, method="rank")
         figures["ess_bulk"][sound] = array_stats.ess(draws, method="bulk")
@@ -338,9 +338,8 @@ def tree_depth(sample_stats: xr.Dataset) -> Notice | None:
 
 def e_bfmi(sample_stats: xr.Dataset) -> Notice | None:
     """Report chains whose energy mixes badly."""
-    from arviz_stats.base import array_stats  # see figures_of
-
     energy = np.asarray(sample_stats["energy"].transpose("chain", "draw").values, dtype=np.float64)
+    array_stats = statistics().base.array_stats
     with np.errstate(all="ignore"):
         figures = np.asarray(array_stats.bfmi(energy), dtype=np.float64)
     figures = np.where(np.isfinite(figures), figures, 0.0)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import FitWarning, InputError, NotFittedError
+from ..inference.arviz import statistics
 from .average import FitAverage, refuse_other_kind
 from .fit import Fit
 
@@ -51,9 +52,6 @@ def compare(fits: Mapping[str, Fit | FitAverage]) -> Any:
         if not isinstance(fit, Fit | FitAverage):
             raise InputError(f"fits[{name!r}]: expected a Fit, got {type(fit).__name__} → pass what bm.fit returned")
     refuse_other_targets(fits)
-    # arviz_stats takes a second to import, which `import bayes_moe` must not cost
-    import arviz_stats
-
     scores = scored(fits)
     unreliable = [name for name, score in scores.items() if bool((score.pareto_k > score.good_k).any())]
     if unreliable:
@@ -64,7 +62,7 @@ def compare(fits: Mapping[str, Fit | FitAverage]) -> Any:
             FitWarning,
             stacklevel=2,
         )
-    return arviz_stats.compare(scores, round_to="none")
+    return statistics().compare(scores, round_to="none")
 
 
 def refuse_other_targets(fits: Mapping[str, Fit | FitAverage]) -> None:

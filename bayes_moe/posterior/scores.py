@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from ..errors import NotFittedError
+from ..inference.arviz import statistics
 from ..inference.outcome import Outcome
 from .draws import Draws
 from .tree import counted_units, log_likelihood_group
@@ -24,9 +25,6 @@ def loo(draws: Draws, outcome: Outcome, idata: xr.DataTree) -> Any:
         "point fits by bm.EM() have fit.bic and fit.icl",
         "compare predictions on held-out rows with fit.log_density",
     )
-    # arviz_stats takes a second to import, which `import bayes_moe` must not cost
-    import arviz_stats
-
     group = _log_likelihood(draws, idata)
     tree = xr.DataTree.from_dict({"posterior": idata["posterior"].to_dataset(), "log_likelihood": group})
     stats = outcome.sample_stats
@@ -35,8 +33,8 @@ def loo(draws: Draws, outcome: Outcome, idata: xr.DataTree) -> Any:
         warnings.filterwarnings("ignore", message="Estimated shape parameter of Pareto", category=UserWarning)
         if "log_p" in stats and "log_q" in stats:
             log_p, log_q = np.ravel(stats["log_p"]), np.ravel(stats["log_q"])
-            return arviz_stats.loo_approximate_posterior(tree, log_p, log_q, pointwise=True, var_name="y")
-        return arviz_stats.loo(tree, pointwise=True, var_name="y")
+            return statistics().loo_approximate_posterior(tree, log_p, log_q, pointwise=True, var_name="y")
+        return statistics().loo(tree, pointwise=True, var_name="y")
 
 
 def refuse_without_loo(draws: Draws, outcome: Outcome, asked: str, of_points: str, of_powers: str) -> None:
@@ -94,16 +92,13 @@ def averaged_loo(scores: Sequence[tuple[float, Any]], fits: Sequence[Scored]) ->
 
     A row's k-hat is the largest of those under the fits.
     """
-    # arviz_stats takes a second to import, which `import bayes_moe` must not cost
-    from arviz_stats.utils import ELPDDataLOO
-
     logs = [np.log(weight) for weight, _ in scores]
     left_out = np.logaddexp.reduce([log + loo.elpd_i.values for log, (_, loo) in zip(logs, scores, strict=True)])
     inside = np.logaddexp.reduce([log + _in_sample(fit) for log, fit in zip(logs, fits, strict=True)])
     first = scores[0][1]
     worst = np.max([loo.pareto_k.values for _, loo in scores], axis=0)
     good = min(loo.good_k for _, loo in scores)
-    return ELPDDataLOO(
+    return statistics().utils.ELPDDataLOO(
         elpd=float(left_out.sum()),
         se=float(np.sqrt(len(left_out) * left_out.var(ddof=1))),
         p=float(inside.sum() - left_out.sum()),

@@ -11,6 +11,7 @@ import xarray as xr
 
 from ..binding.bind import Bound
 from ..errors import InputError
+from ..inference.arviz import statistics
 from ..inference.outcome import Outcome
 from ..inference.settings import check_seed
 from .effects import Effect
@@ -37,11 +38,8 @@ def summary(posterior: xr.Dataset, prob: float, errors: Errors | dict[str, np.nd
     check_prob(prob)
     if errors is not None:
         return _mode_table(posterior, errors)
-    # arviz_stats takes a second to import, which `import bayes_moe` must not cost
-    import arviz_stats
-
     with np.errstate(invalid="ignore", divide="ignore"):
-        return arviz_stats.summary(posterior, ci_kind="eti", ci_prob=prob, round_to="none")
+        return statistics().summary(posterior, ci_kind="eti", ci_prob=prob, round_to="none")
 
 
 def _mode_table(posterior: xr.Dataset, errors: Errors | dict[str, np.ndarray] | str) -> pd.DataFrame:

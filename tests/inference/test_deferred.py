@@ -98,3 +98,24 @@ def test_a_first_fit_by_nuts_does_not_wait_for_matplotlib():
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_statistics_do_not_wait_for_a_search_for_jax():
+    """lazy_loader reads the source of everything on the stack for each package that it does not find."""
+    code = """
+        import inspect, sys
+
+        def stack(*_):
+            raise AssertionError("who imports ArviZ's statistics is looked up")
+
+        inspect.stack = stack
+        from bayes_moe.inference.arviz import statistics
+
+        assert statistics() is sys.modules["arviz_stats"]
+        assert statistics().base.array_stats.ess
+        assert not {"jax", "numpyro"} & sys.modules.keys()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
