@@ -122,27 +122,25 @@ class MixtureDensity:
             return expectation.log_posterior, expectation.gradient
         used = self._used(self.parameters.coefficients(q))
         value, (scores, d_log_sigma) = gradient_pass(self.rows, self._gradient_parts, *used)
-        return self._with_prior(q, value, scores, d_log_sigma)
+        return self._with_prior(q, value, self._padded(scores, d_log_sigma))
 
     def _used(self, full: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the coefficients that the kernels multiply with the design, and the log sigmas beside them."""
         count = 2 * self.experts
         return np.ascontiguousarray(full if self.sigma_varies else full[:count]), np.ascontiguousarray(full[count:, 0])
 
-    def _with_prior(
-        self, q: np.ndarray, value: float, scores: np.ndarray, d_log_sigma: np.ndarray
-    ) -> tuple[float, np.ndarray]:
+    def _with_prior(self, q: np.ndarray, value: float, scores: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the log posterior and its gradient from those of the rows in the coefficients."""
         z = (q - self.parameters.prior_loc) / self.parameters.prior_scale
-        gradient = self.parameters.pull_back(q, self._padded(scores, d_log_sigma)) - z / self.parameters.prior_scale
+        gradient = self.parameters.pull_back(q, scores) - z / self.parameters.prior_scale
         return float(value - 0.5 * z @ z + self.offset), gradient
 
     def _padded(self, scores: np.ndarray, d_log_sigma: np.ndarray) -> np.ndarray:
         """Return scores in all coefficients; those of a constant log sigma stand in its intercept."""
         if self.sigma_varies:
             return scores
-        out = np.concatenate([scores, np.zeros((self.experts, self.design.width))])
-        out[2 * self.experts :, 0] = d_log_sigma
+        out = np.zeros((3 * self.experts, self.design.width))
+        out[: 2 * self.experts], out[2 * self.experts :, 0] = scores, d_log_sigma
         return out
 
     def compiled(self) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
@@ -203,8 +201,8 @@ class MixtureDensity:
         value, (d_log_sigma, sizes, scores, pairs, moments) = em_pass(
             self.rows, self._parts, *self._used(full), curvature=curvature, sigma_phase=sigma_phase, given=given
         )
-        log_posterior, gradient = self._with_prior(q, value, scores, d_log_sigma)
         padded = self._padded(scores, d_log_sigma)
+        log_posterior, gradient = self._with_prior(q, value, padded)
         statistics = Statistics(sizes, padded, pairs, moments, full, sigma_phase=sigma_phase)
         return Expectation(q, log_posterior, gradient, sizes, statistics)
 

@@ -10,7 +10,7 @@ from ..families import Parameter, Role
 from ..gates.base import BoundGate
 from .design import Design
 from .expert_terms import ExpertTerm
-from .parameters import Parameters, unpack_free
+from .parameters import Parameters
 
 
 def distinct_parameters(parameters: Parameters) -> Iterator[Parameter]:
@@ -40,7 +40,7 @@ def all_coefficients(parameters: Parameters, q: np.ndarray) -> np.ndarray:
     out = flat.reshape(len(q), parameters.rows, parameters.width)
     gate = parameters.gate
     if gate.free:
-        values = {free.name: unpack_free(free, q[:, parameters.slices[free.value_name]]) for free in gate.free}
+        values = {free.name: free.constrained(q[:, parameters.slices[free.value_name]]) for free in gate.free}
         out[:, : parameters.gate_rows, parameters.gate_positions] = gate_coefficients(gate, values)
     return out
 
@@ -118,7 +118,7 @@ def _gate_coefficients(parameters: Parameters, design: Design, q: np.ndarray) ->
     if not gate.free:
         return {}
     basis = design.gate.basis
-    values = {free.name: unpack_free(free, q[..., parameters.slices[free.value_name]]) for free in gate.free}
+    values = {free.name: free.constrained(q[..., parameters.slices[free.value_name]]) for free in gate.free}
     raw = gate_coefficients(gate, values) @ basis.to_user().T
     out = gate.reported(raw, np, sloped=len(basis.names) > 0)
     out.update(gate.described(values))

@@ -125,14 +125,24 @@ class ExpertTerm:
         return np.ascontiguousarray(self.sources[:, :, 0])
 
     @cached_property
-    def grid(self) -> tuple[np.ndarray, ...]:
-        """Index of the term's elements in an array (K, P)."""
-        return np.ix_(self.experts, self.term.positions)
+    def members(self) -> slice | np.ndarray:
+        """Positions of the experts, as an index."""
+        return span(self.experts)
 
     @cached_property
-    def cube(self) -> tuple[np.ndarray, ...]:
+    def grid(self) -> tuple[slice | np.ndarray, ...]:
+        """Index of the term's elements in an array (K, P)."""
+        return grid(self.experts, self.term.positions)
+
+    @cached_property
+    def cube(self) -> tuple[slice | np.ndarray, ...]:
         """Index of the term's squares in an array (K, P, P)."""
-        return np.ix_(self.experts, self.term.positions, self.term.positions)
+        return grid(self.experts, self.term.positions, self.term.positions)
+
+    @cached_property
+    def intercepts(self) -> slice | np.ndarray:
+        """Positions in q of the distinct intercepts of a parameter without labels, as an index."""
+        return span(self.places[: 1 if self.shared else None, 0])
 
     def rows(self, label: int) -> np.ndarray:
         """Return the rows of the coefficients that hold one label's coefficients, an expert each."""
@@ -148,6 +158,20 @@ class ExpertTerm:
         factors = np.broadcast_to(zero_sum_basis(self.labels), shape)
         sources = np.broadcast_to(self.sources[:, :, None, :], shape)
         return np.broadcast_to(targets[..., None], shape).ravel(), sources.ravel(), factors.ravel()
+
+
+def span(positions: Sequence[int] | np.ndarray) -> slice | np.ndarray:
+    """Return positions as an index: a slice where they follow each other, which NumPy takes ten times as fast."""
+    found = np.asarray(positions)
+    if len(found) and np.array_equal(found, np.arange(found[0], found[0] + len(found))):
+        return slice(int(found[0]), int(found[-1]) + 1)
+    return found
+
+
+def grid(*axes: Sequence[int] | np.ndarray) -> tuple[slice | np.ndarray, ...]:
+    """Return the index of all combinations of positions along some axes; of slices where all can be."""
+    spans = tuple(span(axis) for axis in axes)
+    return spans if all(isinstance(one, slice) for one in spans) else np.ix_(*axes)
 
 
 def make_expert_terms(

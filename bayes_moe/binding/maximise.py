@@ -6,16 +6,16 @@ Everything here is small: no array has a row per observation.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from math import log
 
 import numpy as np
 
 from ..families import Role
 from .expert_terms import ExpertTerm
-from .parameters import Parameters
+from .parameters import Parameters, full_from_packed
 
 _LONGEST_LOGIT = 4.0
+_TINY = 1e-300  # has a logarithm
 _LOG_LAST_DIGIT = 2.0 * log(1e-16)  # residuals of standardised y are not known better
 
 
@@ -54,7 +54,7 @@ def maximise(parameters: Parameters, q: np.ndarray, sums: Statistics, *, damping
     """Return q with every expert's part at its conditional maximum and the gate moved by a damped Newton step."""
     out = q.copy()
     width = parameters.width
-    square = _unpack(sums.moments[:, : width * (width + 1) // 2], width)
+    square = sums.moments[:, full_from_packed(width)]
     shift = np.zeros((parameters.experts, width))
     for term in parameters.terms:
         if term.parameter.role is Role.LOCATION:
@@ -67,7 +67,8 @@ def maximise(parameters: Parameters, q: np.ndarray, sums: Statistics, *, damping
             _constant_sigmas(parameters, term, sums, square, shift, out)
     if damping > 0 and parameters.gate_start < parameters.size:
         out[parameters.gate_start :] += damping * _gate_newton(parameters, q, sums)
-    return settle(parameters, out)
+    out[parameters.gate_start :] = parameters.gate.settle(out[parameters.gate_start :])
+    return out
 
 
 def settle(parameters: Parameters, q: np.ndarray) -> np.ndarray:
@@ -75,20 +76,6 @@ def settle(parameters: Parameters, q: np.ndarray) -> np.ndarray:
     out = q.copy()
     out[parameters.gate_start :] = parameters.gate.settle(q[parameters.gate_start :])
     return out
-
-
-@lru_cache(maxsize=64)
-def _full_from_packed(width: int) -> np.ndarray:
-    """Return positions in a packed lower triangle of every element of the full symmetric matrix."""
-    out = np.empty((width, width), dtype=np.int64)
-    lower = np.tril_indices(width)
-    out[lower] = np.arange(len(lower[0]))
-    out.T[lower] = out[lower]
-    return out
-
-
-def _unpack(packed: np.ndarray, width: int) -> np.ndarray:
-    return np.asarray(packed[:, _full_from_packed(width)])
 
 
 def _means(
@@ -105,7 +92,7 @@ def _means(
     """
     step = _ridge_step(parameters, term, square, scores, out)
     shift[term.grid] = step
-    out[term.places.ravel()] = (out[term.places] + step).ravel()
+    out[term.places] += step  # equal rows where they are shared
 
 
 def _ridge_step(
@@ -113,16 +100,16 @@ def _ridge_step(
 ) -> np.ndarray:
     """Return the Newton step (experts, 1 + p) of one term, equal rows when it is shared."""
     places = term.places
-    a = square[term.cube]
+    a = np.array(square[term.cube])
     b = scores[term.row : term.row + parameters.experts][term.grid]
     if term.partly:
         return _tied_step(parameters, places, a, b, q)
     if term.shared:
         a, b, places = a.sum(axis=0, keepdims=True), b.sum(axis=0, keepdims=True), places[:1]
-    precision = parameters.prior_scale[places] ** -2
-    a[:, *np.diag_indices(a.shape[1])] += precision
-    b = b - precision * (q[places] - parameters.prior_loc[places])
-    return np.broadcast_to(_solved(a, b), term.places.shape)
+    precision = parameters.precision[places]
+    np.einsum("kpp->kp", a)[...] += precision
+    step = _solved(a, b - precision * (q[places] - parameters.prior_loc[places]))
+    return np.broadcast_to(step, term.places.shape) if term.shared else step
 
 
 def _solved(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -143,7 +130,7 @@ def _tied_step(parameters: Parameters, places: np.ndarray, a: np.ndarray, b: np.
     """Return the same step for experts that share some coefficients: one system for all of them."""
     distinct, where = np.unique(places, return_inverse=True)
     where = where.reshape(places.shape)
-    precision = parameters.prior_scale[distinct] ** -2
+    precision = parameters.precision[distinct]
     matrix = np.diag(precision)
     vector = -precision * (q[distinct] - parameters.prior_loc[distinct])
     np.add.at(matrix, (where[:, :, None], where[:, None, :]), a)
@@ -166,22 +153,23 @@ def _constant_sigmas(
     """
     from scipy.special import wrightomega  # a third of a second that `import bayes_moe` does not pay
 
-    k, experts = parameters.experts, np.array(term.experts)
-    step, size = shift[experts], sums.sizes[experts]
+    k, experts, places = parameters.experts, term.members, term.intercepts
+    means, sigmas = slice(k, 2 * k), slice(2 * k, 3 * k)
+    step, size, old = shift[experts], sums.sizes[experts], sums.coefficients[sigmas, 0][experts]
     # the score of log sigma is the sum of r (z² - 1), all in units of the old sigma²
-    rss = sums.scores[2 * k + experts, 0] + size - 2.0 * np.sum(step * sums.scores[k + experts], axis=1)
-    rss = np.maximum(rss + np.einsum("kp,kpq,kq->k", step, square[experts], step), 0.0)
-    places, old = term.places[:, 0], sums.coefficients[2 * k + experts, 0]
+    bend = (square[experts] @ step[:, :, None])[:, :, 0] - 2.0 * sums.scores[means][experts]
+    rss = sums.scores[sigmas, 0][experts] + size + np.einsum("kp,kp->k", step, bend)
     if term.shared:
-        rss, size, places, old = rss.sum(keepdims=True), size.sum(keepdims=True), places[:1], old[:1]
-    c, t2 = parameters.prior_loc[places], parameters.prior_scale[places] ** 2
-    with np.errstate(divide="ignore"):
-        log_rss = np.maximum(np.log(rss) + 2.0 * old, np.log(size) + _LOG_LAST_DIGIT)
-    u = c - t2 * size + 0.5 * np.real(wrightomega(log_rss - 2.0 * c + 2.0 * t2 * size + np.log(2.0 * t2)))
+        rss, size, old = rss.sum(keepdims=True), size.sum(keepdims=True), old[:1]
+    c, t2 = parameters.prior_loc[places], 1.0 / parameters.precision[places]
+    log_rss = np.log(np.maximum(rss, _TINY)) + 2.0 * old
+    log_rss = np.maximum(log_rss, np.log(np.maximum(size, _TINY)) + _LOG_LAST_DIGIT)
+    level = c - t2 * size
+    u = level + 0.5 * wrightomega(log_rss - 2.0 * level + np.log(2.0 * t2))
     # Newton steps restore what the subtraction of two large numbers lost
     for _ in range(2):
-        pull = np.exp(log_rss - 2.0 * u)
-        u = u + (pull - size - (u - c) / t2) / (2.0 * pull + 1.0 / t2)
+        pull = t2 * np.exp(log_rss - 2.0 * u)
+        u += (level - u + pull) / (2.0 * pull + 1.0)
     out[places] = u
 
 
@@ -202,11 +190,10 @@ def _varying_sigmas(
 
 def _gate_newton(parameters: Parameters, q: np.ndarray, sums: Statistics) -> np.ndarray:
     """Return the Newton step of the gate from the sums of an E-step."""
-    k, positions = parameters.experts, parameters.gate_positions
+    grid = parameters.gate_grid
     # the blocks of two experts are symmetric themselves, being sums of phi phi'
-    blocks = sums.pairs[:, _full_from_packed(parameters.width)[parameters.gate_grid]]
-    curvature = blocks[_full_from_packed(k)].transpose(0, 2, 1, 3).reshape(k * len(positions), -1)
-    return gate_step(parameters, q, curvature, sums.scores[:k, positions], sums.coefficients[:k, positions])
+    curvature = sums.pairs.ravel()[parameters.gate_pairs]
+    return gate_step(parameters, q, curvature, sums.scores[grid], sums.coefficients[grid])
 
 
 def gate_step(
@@ -229,7 +216,7 @@ def gate_step(
     used = (parameters.experts - 1) * len(parameters.gate_positions)
     jacobian = parameters.gate.jacobian(inner).reshape(len(curvature), -1)[:, :used]
     matrix = jacobian.T @ curvature @ jacobian
-    matrix[np.diag_indices(used)] += 1.0
+    matrix.ravel()[:: used + 1] += 1.0
     step = np.linalg.solve(matrix, jacobian.T @ scores.ravel() - inner[:used])
     # a quadratic says little beyond a few units of the logits; a gate that becomes a step may treble
     reach = max(_LONGEST_LOGIT, 2.0 * float(np.abs(coefficients).max()))

@@ -8,37 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 from ..families import Role
 from ..gates import BoundGate, Free
-from ..gates.base import zero_sum_basis
 from ..graph.hessian import Layout
 from ..log_density import Funnel
 from ..mixture import MixtureOfExperts
 from .design import Design
-from .expert_terms import ExpertTerm, make_expert_terms
+from .expert_terms import ExpertTerm, grid, make_expert_terms
+from .islands import Island, make_islands
 from .scaled import Scaled
 
 _HALF_LOG_2PI = 0.9189385332046727
-
-
-@dataclass(frozen=True, eq=False)
-class Island:
-    """Values of q that no other values share an expert with.
-
-    Parameters
-    ----------
-    places
-        Their positions in q.
-    maps
-        Experts that use them, each with the matrix (m P, places) from the values to its m rows of coefficients.
-    """
-
-    places: np.ndarray
-    maps: tuple[tuple[int, np.ndarray], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,11 +78,16 @@ class Parameters:
         """Prior standard deviation of every entry of q."""
         return _flat(np.broadcast_to(free.scale, free.value_shape) for free in self.free)
 
+    @cached_property
+    def precision(self) -> np.ndarray:
+        """Prior precision of every entry of q."""
+        return np.asarray(self.prior_scale**-2.0)
+
     def log_prior(self, q: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """Return the log prior density of the free variables, its gradient and the diagonal of its Hessian."""
         z = (q - self.prior_loc) / self.prior_scale
         value = -0.5 * z**2 - self._log_normaliser
-        slope, bend = -z / self.prior_scale, -(self.prior_scale**-2.0)
+        slope, bend = -z / self.prior_scale, -self.precision
         for free in self._not_normal:
             where = self.slices[free.value_name]
             value[where], slope[where], bend[where] = free.log_prior(q[where])
@@ -147,7 +136,7 @@ class Parameters:
             out[..., one.where] *= one.values(q)
         return out
 
-    @property
+    @cached_property
     def copied(self) -> bool:
         """Whether every coefficient of the experts is one value of q."""
         return not self.scaled and not any(term.parameter.zero_sum for term in self.terms)
@@ -161,31 +150,7 @@ class Parameters:
     @cached_property
     def islands(self) -> tuple[Island, ...]:
         """The experts' values of q, cut into parts as small as shared coefficients allow."""
-        targets, sources, factors = self.links
-        rows, columns = np.divmod(targets, self.width)
-        slot, expert = np.divmod(rows - self.gate_rows, self.experts)
-        parts: list[tuple[set[int], set[int]]] = []
-        for one in range(self.experts):
-            mine = [term for term in self.terms if one in term.experts]
-            hyper = {int(place) for term in mine for place in term.hyper[term.experts.index(one)]}
-            experts, places = {one}, {*sources[expert == one].tolist(), *hyper}
-            for other in [part for part in parts if part[1] & places]:
-                parts.remove(other)
-                experts |= other[0]
-                places |= other[1]
-            parts.append((experts, places))
-        out = []
-        for experts, places in parts:
-            order = np.array(sorted(places), dtype=np.int64)
-            maps = []
-            for one in sorted(experts):
-                own = expert == one
-                matrix = np.zeros(((int(slot[own].max(initial=-1)) + 1) * self.width, len(order)))
-                into = slot[own] * self.width + columns[own]
-                matrix[into, np.searchsorted(order, sources[own])] = factors[own]
-                maps.append((one, matrix))
-            out.append(Island(order, tuple(maps)))
-        return tuple(out)
+        return make_islands(self.terms, self.links, self.gate_rows, self.experts, self.width)
 
     def maps(self, island: Island, q: np.ndarray) -> tuple[tuple[int, np.ndarray], ...]:
         """Return the island's experts, each with the derivatives (m P, places) of its coefficients at q."""
@@ -216,9 +181,16 @@ class Parameters:
         return Funnel(slice(self.gate_start, self.size - 1), self.gate_scale, self.gate.rate)
 
     @cached_property
-    def gate_grid(self) -> tuple[np.ndarray, ...]:
-        """Index of the gate's squares in an array (P, P)."""
-        return np.ix_(self.gate_positions, self.gate_positions)
+    def gate_grid(self) -> tuple[slice | np.ndarray, ...]:
+        """Index of the gate's elements in the coefficients."""
+        return grid(range(self.gate_rows), self.gate_positions)
+
+    @cached_property
+    def gate_pairs(self) -> np.ndarray:
+        """Where the Hessian (K w, K w) of the log normaliser, in the gate's columns, stands in sums of packed pairs."""
+        k, columns = self.experts, full_from_packed(self.width)[grid(self.gate_positions, self.gate_positions)]
+        blocks = full_from_packed(k)[:, None, :, None] * (self.width * (self.width + 1) // 2)
+        return np.ascontiguousarray((blocks + columns[None, :, None, :]).reshape(k * len(columns), -1))
 
     @cached_property
     def active(self) -> tuple[np.ndarray, np.ndarray]:
@@ -238,23 +210,26 @@ class Parameters:
     def coefficients(self, q: np.ndarray) -> np.ndarray:
         """Return the coefficients (predictors, P): K gate rows, then K rows per parameter of the family."""
         targets, sources, _ = self.links
-        values = self.factors(q) * q[sources]
-        out = np.bincount(targets, weights=values, minlength=self.rows * self.width).reshape(self.rows, self.width)
+        if self.copied:
+            flat = np.zeros(self.rows * self.width)
+            flat[targets] = q[sources]
+        else:
+            flat = np.bincount(targets, weights=self.factors(q) * q[sources], minlength=self.rows * self.width)
+        out = flat.reshape(self.rows, self.width)
         if self.gate.free:
-            pieces = [unpack_free(free, q[self.slices[free.value_name]]) for free in self.gate.free]
-            out[: self.gate_rows, self.gate_positions] = self.gate.coefficients(pieces, np)
+            out[self.gate_grid] = self.gate.at(q[self.gate_start :])
         return out
 
     def pull_back(self, q: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """Return the gradient with respect to q from that with respect to the coefficients."""
         targets, sources, _ = self.links
-        pulls = self.factors(q) * gradient.ravel()[targets]
+        pulls = gradient.ravel()[targets]
+        pulls = pulls if self.copied else self.factors(q) * pulls
         out = np.bincount(sources, weights=pulls, minlength=self.size)
         for one in self.scaled:
             one.add_pull(q, (pulls * q[sources])[one.where], out)
         if self.gate_start < self.size:
-            inner = gradient[: self.gate_rows, self.gate_positions]
-            out[self.gate_start :] = self.gate.pull_back(q[self.gate_start :], inner)
+            out[self.gate_start :] = self.gate.pull_back(q[self.gate_start :], gradient[self.gate_grid])
         return out
 
     def jacobian(self, q: np.ndarray) -> np.ndarray:
@@ -273,8 +248,8 @@ class Parameters:
     def curvature(self, q: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """Return the Hessian of <gradient, coefficients(q)>, (size, size)."""
         out = np.zeros((self.size, self.size))
-        inner = gradient[: self.gate_rows, self.gate_positions]
-        out[self.gate_start :, self.gate_start :] = self.gate.curvature(q[self.gate_start :], inner)
+        inner = self.gate.curvature(q[self.gate_start :], gradient[self.gate_grid])
+        out[self.gate_start :, self.gate_start :] = inner
         targets, sources, _ = self.links
         for one in self.scaled:
             pulls = self.factors(q)[one.where] * gradient.ravel()[targets[one.where]]
@@ -293,16 +268,6 @@ class Parameters:
         return {name: q[..., where].reshape((*q.shape[:-1], *shapes[name])) for name, where in self.slices.items()}
 
 
-def unpack_free(free: Free, values: np.ndarray) -> np.ndarray:
-    """Return constrained values (..., shape) of one free variable from its unconstrained ones (..., size)."""
-    shaped = values.reshape((*values.shape[:-1], *free.value_shape))
-    if free.inverse_gamma is not None:
-        return np.exp(shaped)
-    if not free.zero_sum:
-        return shaped
-    return np.asarray(shaped @ zero_sum_basis(free.shape[-1]).T)
-
-
 def make_parameters(
     model: MixtureOfExperts, design: Design, centres: Sequence[Mapping[str, float]] | None = None
 ) -> Parameters:
@@ -314,6 +279,16 @@ def make_parameters(
     gate = model.gate.bind(count, design.gate.basis)
     terms, at, rows = make_expert_terms(model, design, centres or [{} for _ in model.blocks], gate.predictors)
     return Parameters(count, design.width, rows, terms, gate, design.gate.positions, at)
+
+
+@lru_cache(maxsize=64)
+def full_from_packed(width: int) -> np.ndarray:
+    """Return positions in a packed lower triangle of every element of the full symmetric matrix."""
+    out = np.empty((width, width), dtype=np.int64)
+    lower = np.tril_indices(width)
+    out[lower] = np.arange(len(lower[0]))
+    out.T[lower] = out[lower]
+    return out
 
 
 def _flat(pieces: Iterable[np.ndarray]) -> np.ndarray:

@@ -69,6 +69,15 @@ class Free:
         """Number of unconstrained values."""
         return prod(self.value_shape)
 
+    def constrained(self, values: np.ndarray) -> np.ndarray:
+        """Return constrained values (..., shape) from unconstrained ones (..., size)."""
+        shaped = values.reshape((*values.shape[:-1], *self.value_shape))
+        if self.inverse_gamma is not None:
+            return np.exp(shaped)
+        if not self.zero_sum:
+            return shaped
+        return np.asarray(shaped @ zero_sum_basis(self.shape[-1]).T)
+
     def log_prior(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the log prior density of every unconstrained value, flat, and its first two derivatives."""
         if self.inverse_gamma is None:
@@ -116,6 +125,14 @@ class BoundGate(ABC):
         ``values`` are the constrained free variables in order (zero-sum ones with all K elements), with any leading
         dimensions of draws, and ``functions`` is ``numpy`` or ``pytensor.tensor``.
         """
+
+    def at(self, q: np.ndarray) -> np.ndarray:
+        """Return the coefficients (G, 1 + p) at one vector of unconstrained values."""
+        values, start = [], 0
+        for free in self.free:
+            values.append(free.constrained(q[start : start + free.size]))
+            start += free.size
+        return np.asarray(self.coefficients(values, np))
 
     @abstractmethod
     def jacobian(self, q: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import exp
+from math import exp, sqrt
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ from ..priors import LearnedScale, Normal
 from .base import Block, BoundGate
 
 DEFAULT_SCALE = LearnedScale(median=1.5, spread=1.0)
+
+_LONGEST = 300.0  # log of a scale whose square is finite still
 
 
 _ZERO_SUM = "gate coefficients sum to zero over the experts"
@@ -155,15 +157,24 @@ class BoundScaled(BoundGate):
 
     def amplitudes(self, t: float) -> tuple[float, float, float, np.ndarray, np.ndarray, np.ndarray]:
         """Return intercept amplitude and slope amplitudes at t, each with its first two derivatives."""
-        grown = self.units * np.exp(self.spread * t)
+        growth = exp(min(self.spread * t, _LONGEST))
+        grown = self.units * growth
         slopes = (grown, self.spread * grown, self.spread**2 * grown)
         if self.fixed_intercept is not None:
             return (self.fixed_intercept, 0.0, 0.0, *slopes)
-        s2 = (self.total * np.exp(self.spread * t)) ** 2
-        root = np.sqrt(1.0 + s2)
+        s2 = (self.total * growth) * (self.total * growth)
+        root = sqrt(1.0 + s2)
         first = self.spread * s2 / root
         second = self.spread**2 * (s2 / root) * (1.0 + 1.0 / (1.0 + s2))
         return (root / 1.8, first / 1.8, second / 1.8, *slopes)
+
+    def at(self, q: np.ndarray) -> np.ndarray:
+        basis, (intercept, slopes, t) = self.basis, self._split(q)
+        a, _, _, v, _, _ = self.amplitudes(t)
+        out = np.empty((len(basis), 1 + self.width))
+        out[:, 0] = self.centred(a * (basis @ intercept))
+        out[:, 1:] = (basis @ slopes.T) * v
+        return out
 
     def _split(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         level, sides = self.places
@@ -173,24 +184,34 @@ class BoundScaled(BoundGate):
         basis, (level, sides) = self.basis, self.places
         intercept, slopes, t = self._split(q)
         a, da, _, v, dv, _ = self.amplitudes(t)
-        out = np.zeros((len(basis), 1 + self.width, len(q)))
-        out[:, 0, level] = a * basis
-        out[:, np.arange(1, 1 + self.width)[:, None], sides] = v[:, None] * basis[:, None, :]
+        factors = np.empty(len(q))
+        factors[level], factors[sides] = a, v[:, None]
+        factors[sides.size + level.size :] = 0.0
+        out = self._unscaled * factors
         if self.scaled:
             out[:, 0, -1] = da * (basis @ intercept)
             out[:, 1:, -1] = (basis @ slopes.T) * dv
         return out
 
+    @cached_property
+    def _unscaled(self) -> np.ndarray:
+        """The derivatives (G, 1 + p, size) where all amplitudes are 1."""
+        level, sides = self.places
+        out = np.zeros((len(self.basis), 1 + self.width, level.size + sides.size + int(self.scaled)))
+        out[:, 0, level] = self.basis
+        out[:, np.arange(1, 1 + self.width)[:, None], sides] = self.basis[:, None, :]
+        return out
+
     def pull_back(self, q: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         level, sides = self.places
         intercept, slopes, t = self._split(q)
-        a, da, _, v, dv, _ = self.amplitudes(t)
-        pulled = self.basis.T @ gradient  # (r, 1 + p)
-        out = np.zeros(len(q))
-        out[level] = a * pulled[:, 0]
-        out[sides] = v[:, None] * pulled[:, 1:].T
+        a, da, _, v, _, _ = self.amplitudes(t)
+        pulled = gradient.T @ self.basis  # (1 + p, r)
+        moved = v[:, None] * pulled[1:]
+        out = np.empty(len(q))
+        out[level], out[sides] = a * pulled[0], moved
         if self.scaled:
-            out[-1] = da * (pulled[:, 0] @ intercept) + np.sum(dv[:, None] * pulled[:, 1:].T * slopes)
+            out[-1] = da * (pulled[0] @ intercept) + self.spread * np.vdot(moved, slopes)
         return out
 
     def curvature(self, q: np.ndarray, gradient: np.ndarray) -> np.ndarray:

@@ -420,8 +420,10 @@ def test_an_interrupt_returns_the_best_so_far(monkeypatch: pytest.MonkeyPatch) -
     outcome = EM(seed=1, starts=6).run(density)
     assert outcome.status is Status.INTERRUPTED
     assert not outcome.status.converged
-    best = max((optimum for optimum, _ in found), key=lambda optimum: optimum.log_posterior)
-    np.testing.assert_array_equal(outcome.mode, best.q)
+    # two runs may end at the same optimum but for the last digit; the first of them is kept
+    assert any(np.array_equal(outcome.mode, optimum.q) for optimum, _ in found)
+    best = max(optimum.log_posterior for optimum, _ in found)
+    assert outcome.optima[0].log_posterior == pytest.approx(best, abs=1e-8)
     assert outcome.optima[0].log_posterior == pytest.approx(density.logp(outcome.mode))
 
 
