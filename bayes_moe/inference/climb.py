@@ -71,7 +71,7 @@ def _extrapolate(
     if curve <= 1e-12 * (1.0 + length) or length <= curve:
         return two
     alpha = min(length / curve, 64.0)
-    proposal = density.e_step(zero + 2.0 * alpha * step + alpha**2 * bend, None)
+    proposal = density.e_step(zero + 2.0 * alpha * step + alpha**2 * bend, two)
     if not proposal.log_posterior >= two.log_posterior:
         return two
     trace.append(proposal.log_posterior)
