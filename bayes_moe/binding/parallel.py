@@ -12,9 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import batched, pairwise
 
-from threadpoolctl import ThreadpoolController
-
-from ..processors import workers
+from ..processors import one_blas_thread, workers
 
 _SMALL = 1_000_000  # multiplications below which handing out work costs more than it saves
 _FEWEST_BLOCKS, _MOST_PARTS = 16, 32
@@ -41,7 +39,7 @@ def spread[T](task: Callable[[slice], T], slices: Sequence[slice]) -> list[T]:
         return [task(piece) for piece in slices]
     # one thread of BLAS for each of ours: its own would fight with them
     shares = [list(share) for share in batched(slices, -(-len(slices) // workers()))]
-    with _libraries().limit(limits=1, user_api="blas"):
+    with one_blas_thread():
         others = [_pool(os.getpid()).submit(_each, task, share) for share in shares[1:]]
         found = _each(task, shares[0])
         return [*found, *(result for other in others for result in other.result())]
@@ -49,14 +47,6 @@ def spread[T](task: Callable[[slice], T], slices: Sequence[slice]) -> list[T]:
 
 def _each[T](task: Callable[[slice], T], share: Sequence[slice]) -> list[T]:
     return [task(piece) for piece in share]
-
-
-@cache
-def _libraries() -> ThreadpoolController:
-    """Return what limits the threads of BLAS: NumPy's, and SciPy's, which compiled kernels call."""
-    import scipy.linalg.cython_blas  # noqa: F401  (only libraries that are loaded by now are found)
-
-    return ThreadpoolController()
 
 
 @cache

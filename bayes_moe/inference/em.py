@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from ..errors import InterruptedFit, Notice
 from ..log_density import Latent
+from ..processors import one_blas_thread
 from .climb import climb
 from .newton import certify, newton
 from .outcome import Optimum, Outcome, Status
@@ -86,7 +86,7 @@ class EM:
         try:
             # errors of arithmetic as they come, whatever the user has set: what is not finite is not certified; BLAS
             # without threads of its own, which spin for a while after every small product and hold up passes over rows
-            with np.errstate(all="ignore"), threadpool_limits(1, user_api="blas"):
+            with np.errstate(all="ignore"), one_blas_thread():
                 if start is not None:
                     search.take(start, "start")
                 else:

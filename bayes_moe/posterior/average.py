@@ -93,8 +93,12 @@ class FitAverage(Predictive):
         ------
         NotFittedError
             If a fit has no draws, or weights of rows are not whole numbers.
+        InputError
+            If fits have not seen the same y, weights and groups.
         """
         names = [name for name, weight in self.weights.items() if weight > 0]
+        for name in names[1:]:
+            refuse_other_rows(self.fits[names[0]], self.fits[name], names[0], name)
         each = [(self.weights[name], self.scores.get(name) or self.fits[name].loo()) for name in names]
         return averaged_loo(each, [self.fits[name] for name in names])
 
@@ -226,6 +230,21 @@ def sharing_means(fits: Sequence[Fit]) -> list[Fit]:
             fit = replace(fit, bound=replace(fit.bound, data=replace(fit.data, mean=same)))
         found.append(fit)
     return found
+
+
+def refuse_other_rows(one: Fit, other: Fit, first: str, name: str) -> None:
+    """Refuse fits whose rows cannot be left out side by side.
+
+    Raises
+    ------
+    InputError
+        Naming both.
+    """
+    if other.data.digest != one.data.digest:
+        raise InputError(
+            f"fits[{name!r}]: expected the target of {first!r}, got another y, other weights or other groups → "
+            "fit them to the same rows"
+        )
 
 
 def refuse_other_kind(one: Fit, other: Fit, first: str, name: str) -> None:

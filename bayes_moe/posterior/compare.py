@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import FitWarning, InputError, NotFittedError
 from ..inference.arviz import statistics
-from .average import FitAverage, refuse_other_kind
+from .average import FitAverage, refuse_other_kind, refuse_other_rows
 from .fit import Fit
 
 
@@ -69,11 +69,7 @@ def refuse_other_targets(fits: Mapping[str, Fit | FitAverage]) -> None:
     """Refuse fits of other targets than that of the first: y, weights, groups, or densities beside probabilities."""
     first, *others = fits
     for name in others:
-        if fits[name].data.digest != fits[first].data.digest:
-            raise InputError(
-                f"fits[{name!r}]: expected the target of {first!r}, got another y, other weights or other groups → "
-                "fit them to the same rows"
-            )
+        refuse_other_rows(_one(fits[first]), _one(fits[name]), first, name)
         refuse_other_kind(_one(fits[first]), _one(fits[name]), first, name)
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -73,16 +70,3 @@ def test_an_error_in_one_part_is_an_error(monkeypatch: pytest.MonkeyPatch) -> No
     assert parallel.spread(task, [slice(0, 1), slice(1, 2)]) == [0, 1]
     with pytest.raises(ZeroDivisionError):
         parallel.spread(task, [slice(0, 1), slice(3, 4)])
-
-
-def test_every_blas_is_held_to_one_thread() -> None:
-    """Also SciPy's, which compiled kernels call: libraries are looked for once, before a kernel may have loaded it."""
-    code = (
-        "from bayes_moe.binding import parallel\n"
-        "held = {each['filepath'] for each in parallel._libraries().info() if each['user_api'] == 'blas'}\n"
-        "import scipy.linalg.cython_blas\n"
-        "from threadpoolctl import ThreadpoolController\n"
-        "there = {each['filepath'] for each in ThreadpoolController().info() if each['user_api'] == 'blas'}\n"
-        "assert held == there, (held, there)\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -96,6 +96,18 @@ def test_an_average_of_one_is_that_fit(members: dict[str, bm.Fit]) -> None:
     assert (found.n_data_points, found.warning) == (own.n_data_points, own.warning)
 
 
+@pytest.mark.parametrize("weights", [None, np.arange(len(Y)) % 2])
+def test_fits_of_other_rows_have_no_common_leave_one_out(weights: np.ndarray | None) -> None:
+    """Their predictions may be averaged, but what is left out of one is not what is left out of the other."""
+    model, engine = bm.MixtureOfExperts([bm.Expert()]), bm.Laplace(draws=50, seed=1)
+    kept = slice(None) if weights is not None else slice(10, None)
+    fits = [fit(model, engine=engine), bm.fit(model, X[kept], Y[kept], engine, weights=weights, progress=False)]
+    both = bm.average(fits)
+    assert both.predict(X).shape == Y.shape
+    with pytest.raises(bm.InputError, match="got another y, other weights or other groups"):
+        both.loo()
+
+
 def test_a_fit_of_weight_zero_is_not_asked(members: dict[str, bm.Fit]) -> None:
     found = bm.average(members, weights=[0, 1, 0])
     np.testing.assert_array_equal(found.predict(X).values, members["two"].predict(X).values)
