@@ -299,9 +299,8 @@ def check(model: object, engine: object) -> None:
             f"model: expected a bm.MixtureOfExperts, got {type(model).__name__} → e.g. bm.MixtureOfExperts(3)"
         )
     if not isinstance(engine, _ENGINES):
-        raise SpecError(
-            f"engine: expected bm.EM(), bm.Laplace(), bm.ADVI() or bm.NUTS(), got {engine!r} → pass an instance"
-        )
+        names = [f"bm.{kind.__name__}()" for kind in _ENGINES]
+        raise SpecError(f"engine: expected {', '.join(names[:-1])} or {names[-1]}, got {engine!r} → pass an instance")
     if isinstance(engine, Training) and not model.learned:
         raise SpecError(
             "engine: expected bm.EM() or an engine for posteriors, got bm.Training() for a model without networks → it "

@@ -130,7 +130,10 @@ def test_bad_data_are_refused_at_once(case: str) -> None:
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "model": ({"model": 3}, r"^model: expected a bm\.MixtureOfExperts, got int → e\.g\. bm\.MixtureOfExperts\(3\)"),
-    "engine class": ({"engine": bm.EM}, r"^engine: expected bm\.EM\(\), .* → pass an instance"),
+    "engine class": (
+        {"engine": bm.EM},
+        r"^engine: expected bm\.EM\(\), .*bm\.Training\(\) or bm\.VariationalEM\(\), got .* → pass an instance",
+    ),
     "engine text": ({"engine": "em"}, r"^engine: .* got 'em' → "),
     "column name": (
         {

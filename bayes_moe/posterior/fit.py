@@ -268,13 +268,17 @@ class Fit(Predictive):
     def __repr__(self) -> str:
         rows, columns = self.data.table.values.shape
         return (
-            f"Fit of {len(self.model.experts)} experts by {type(self.engine).__name__} to {rows} rows x {columns} "
-            f"columns\n{self.status}"
+            f"Fit of {_number(len(self.model.experts), 'expert')} by {type(self.engine).__name__} to "
+            f"{_number(rows, 'row')} x {_number(columns, 'column')}\n{self.status}"
         )
 
     def _repr_html_(self) -> str:
         modes = self.modes() if "modes" in self.idata.children else None
         return notebook.as_html(repr(self).splitlines()[0], self, self.summary(), modes)
+
+
+def _number(count: int, of: str) -> str:
+    return f"{count} {of}" if count == 1 else f"{count} {of}s"
 
 
 def _by_expert(values: np.ndarray, name: str) -> xr.DataArray:

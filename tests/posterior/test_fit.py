@@ -168,7 +168,7 @@ def test_plain_facts_of_a_point_fit() -> None:
     np.testing.assert_allclose(result.idata["log_likelihood"]["y"].values[0, 0], result.log_density(X, Y), rtol=1e-10)
     assert result.idata["log_likelihood"]["y"].values.sum() == pytest.approx(result.log_likelihood, rel=1e-10)
     np.testing.assert_array_equal(result.idata["observed_data"]["y"], Y)
-    assert "Fit of 2 experts by EM to 60 rows x 1 columns" in repr(result)
+    assert "Fit of 2 experts by EM to 60 rows x 1 column\n" in repr(result)
     assert result.summary().loc["sigma[0]", "mode"] > 0
 
 
