@@ -5,6 +5,7 @@ Everything here is small: no array has a row per observation.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from math import log
 
@@ -15,6 +16,7 @@ from .expert_terms import ExpertTerm
 from .parameters import Parameters, full_from_packed
 
 _LONGEST_LOGIT = 4.0
+_MANY_DIGITS = 1e12  # more precision than that beside the prior's, about 1, leaves it fewer than four correct digits
 _TINY = 1e-300  # has a logarithm
 _LOG_LAST_DIGIT = 2.0 * log(1e-16)  # residuals of standardised y are not known better
 
@@ -51,7 +53,10 @@ class Statistics:
 
 
 def maximise(parameters: Parameters, q: np.ndarray, sums: Statistics, *, damping: float) -> np.ndarray:
-    """Return q with every expert's part at its conditional maximum and the gate moved by a damped Newton step."""
+    """Return q with every expert's part at its conditional maximum and the gate moved by a damped Newton step.
+
+    Without damping, 0, only closed forms move, with more care for the last digits.
+    """
     out = q.copy()
     width = parameters.width
     square = sums.moments[:, full_from_packed(width)]
@@ -59,7 +64,7 @@ def maximise(parameters: Parameters, q: np.ndarray, sums: Statistics, *, damping
     for term in parameters.terms:
         if term.parameter.role is Role.LOCATION:
             if not sums.sigma_phase:
-                _means(parameters, term, square, sums.scores, out, shift)
+                _means(parameters, term, square, sums.scores, out, shift, careful=damping == 0.0)
         elif term.term.width > 0:
             if sums.sigma_phase:
                 _varying_sigmas(parameters, term, square, sums.scores, damping, out)
@@ -85,18 +90,26 @@ def _means(
     scores: np.ndarray,
     out: np.ndarray,
     shift: np.ndarray,
+    *,
+    careful: bool,
 ) -> None:
     """Weighted ridge regression of every expert, as a step from where it is; the weights carry 1/sigma² already.
 
     The step is exact, and keeps its digits where residuals are tiny beside y.
     """
-    step = _ridge_step(parameters, term, square, scores, out)
+    step = _ridge_step(parameters, term, square, scores, out, careful=careful)
     shift[term.grid] = step
     out[term.places] += step  # equal rows where they are shared
 
 
 def _ridge_step(
-    parameters: Parameters, term: ExpertTerm, square: np.ndarray, scores: np.ndarray, q: np.ndarray
+    parameters: Parameters,
+    term: ExpertTerm,
+    square: np.ndarray,
+    scores: np.ndarray,
+    q: np.ndarray,
+    *,
+    careful: bool = False,
 ) -> np.ndarray:
     """Return the Newton step (experts, 1 + p) of one term, equal rows when it is shared."""
     places = term.places
@@ -108,22 +121,22 @@ def _ridge_step(
         a, b, places = a.sum(axis=0, keepdims=True), b.sum(axis=0, keepdims=True), places[:1]
     precision = parameters.precision[places]
     np.einsum("kpp->kp", a)[...] += precision
-    step = _solved(a, b - precision * (q[places] - parameters.prior_loc[places]))
+    step = _solved(a, b - precision * (q[places] - parameters.prior_loc[places]), careful=careful)
     return np.broadcast_to(step, term.places.shape) if term.shared else step
 
 
-def _solved(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _solved(a: np.ndarray, b: np.ndarray, *, careful: bool) -> np.ndarray:
     """Return a⁻¹b (experts, p) for positive matrices (experts, p, p).
 
-    Where a sigma is almost 0 at some rows, what the prior alone decides is lost in the last digits beside their weight:
-    such directions are taken as far as the digits go, which is uphill still.
+    Where a sigma is almost 0 at some rows, what other rows and the prior say may be lost in the last digits beside
+    their weight. A careful step takes such directions as far as the digits go, which is uphill still.
     """
-    try:
-        return np.asarray(np.linalg.solve(a, b[:, :, None])[:, :, 0])
-    except np.linalg.LinAlgError:
-        values, vectors = np.linalg.eigh(a)
-        values = np.maximum(values, np.finfo(float).eps * values.max(axis=1, keepdims=True))
-        return np.asarray(np.einsum("kpj,kj,kqj,kq->kp", vectors, 1.0 / values, vectors, b))
+    if not (careful and _MANY_DIGITS <= np.einsum("kpp->k", a).max(initial=0.0) < np.inf):
+        with suppress(np.linalg.LinAlgError):  # singular to the last digit
+            return np.asarray(np.linalg.solve(a, b[:, :, None])[:, :, 0])
+    values, vectors = np.linalg.eigh(a)
+    values = np.maximum(values, values.max(axis=1, keepdims=True) / _MANY_DIGITS)
+    return np.asarray(np.einsum("kpj,kj,kqj,kq->kp", vectors, 1.0 / values, vectors, b))
 
 
 def _tied_step(parameters: Parameters, places: np.ndarray, a: np.ndarray, b: np.ndarray, q: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from scipy.optimize import minimize
 
 from bayes_moe import Linear, MixtureOfExperts, SoftmaxGate, priors
 from bayes_moe.binding.density import MixtureDensity
+from bayes_moe.binding.maximise import _solved
 from bayes_moe.log_density import Expectation
 from tests.cases import CASES, KERNELS, bound, simulated, some_points
 from tests.oracle import Oracle, zero_sum
@@ -221,3 +223,28 @@ def test_chunks_add_up() -> None:
 def _part(density: MixtureDensity, rows: slice) -> MixtureDensity:
     columns = (density.table, density.y, density.weights, density.log_units)
     return MixtureDensity(density.design, density.parameters, *(column[rows] for column in columns))
+
+
+def gain_of_means(*, careful: bool, seed: int) -> float:
+    """Return what a step of means gains on learned features where sigma falls to e^-22 within a few rows.
+
+    The step is floating point's, its gain on the quadratic of these rows that of fractions.
+    """
+    rng = np.random.default_rng(seed)
+    x = np.sort(rng.uniform(-1.0, 1.0, 80))
+    features = np.column_stack([np.ones(80), np.tanh(2.0 * np.outer(x, rng.normal(size=7)) + rng.normal(size=7))])
+    precision = np.exp(5.0 + 40.0 * np.clip(x - 0.3, 0.0, None) ** 2 / 0.49)
+    residual = rng.normal(size=80) / np.sqrt(precision)
+    a = (features * precision[:, None]).T @ features + 0.2 * np.eye(8)
+    b = features.T @ (precision * residual)
+    step = [Fraction(float(each)) for each in _solved(a[None], b[None], careful=careful)[0]]
+    gain = -sum(each * each for each in step) * Fraction(0.2) / 2
+    for row, weight, error in zip(features, precision, residual, strict=True):
+        moved = sum(Fraction(float(value)) * each for value, each in zip(row, step, strict=True))
+        gain += Fraction(float(weight)) * moved * (Fraction(float(error)) - moved / 2)
+    return float(gain)
+
+
+def test_a_careful_step_is_uphill_where_digits_are_lost() -> None:
+    assert min(gain_of_means(careful=False, seed=seed) for seed in range(8)) < -1.0, "else care is not needed"
+    assert min(gain_of_means(careful=True, seed=seed) for seed in range(8)) > 0.0
