@@ -72,8 +72,7 @@ def maximise(parameters: Parameters, q: np.ndarray, sums: Statistics, *, damping
             _constant_sigmas(parameters, term, sums, square, shift, out)
     if damping > 0 and parameters.gate_start < parameters.size:
         out[parameters.gate_start :] += damping * _gate_newton(parameters, q, sums)
-    out[parameters.gate_start :] = parameters.gate.settle(out[parameters.gate_start :])
-    return out
+    return settle(parameters, out)
 
 
 def settle(parameters: Parameters, q: np.ndarray) -> np.ndarray:
@@ -116,7 +115,7 @@ def _ridge_step(
     a = np.array(square[term.cube])
     b = scores[term.row : term.row + parameters.experts][term.grid]
     if term.partly:
-        return _tied_step(parameters, places, a, b, q)
+        return _tied_step(parameters, places, a, b, q, careful=careful)
     if term.shared:
         a, b, places = a.sum(axis=0, keepdims=True), b.sum(axis=0, keepdims=True), places[:1]
     precision = parameters.precision[places]
@@ -139,7 +138,9 @@ def _solved(a: np.ndarray, b: np.ndarray, *, careful: bool) -> np.ndarray:
     return np.asarray(np.einsum("kpj,kj,kqj,kq->kp", vectors, 1.0 / values, vectors, b))
 
 
-def _tied_step(parameters: Parameters, places: np.ndarray, a: np.ndarray, b: np.ndarray, q: np.ndarray) -> np.ndarray:
+def _tied_step(
+    parameters: Parameters, places: np.ndarray, a: np.ndarray, b: np.ndarray, q: np.ndarray, *, careful: bool
+) -> np.ndarray:
     """Return the same step for experts that share some coefficients: one system for all of them."""
     distinct, where = np.unique(places, return_inverse=True)
     where = where.reshape(places.shape)
@@ -148,7 +149,7 @@ def _tied_step(parameters: Parameters, places: np.ndarray, a: np.ndarray, b: np.
     vector = -precision * (q[distinct] - parameters.prior_loc[distinct])
     np.add.at(matrix, (where[:, :, None], where[:, None, :]), a)
     np.add.at(vector, where, b)
-    return np.asarray(np.linalg.solve(matrix, vector)[where])
+    return np.asarray(_solved(matrix[None], vector[None], careful=careful)[0][where])
 
 
 def _constant_sigmas(

@@ -109,7 +109,7 @@ class VariationalDensity:
             places = term.places[place]
             group = np.concatenate([[-1], learned_groups(term)])
             sizes = np.bincount(group[group >= 0])
-            loc, fixed = self.parameters.prior_loc[places], self.parameters.prior_scale[places] ** -2.0
+            loc, fixed = self.parameters.prior_loc[places], self.parameters.precision[places]
             out.append(RidgePrior(loc, fixed, group, np.log(np.maximum(sizes, 1.0) / _PART**2)))
         return tuple(out)
 
@@ -248,7 +248,7 @@ class VariationalDensity:
         """Write one term's Newton step into ``step``: one system for all its experts, which may share values."""
         distinct, where = np.unique(term.places, return_inverse=True)
         where = where.reshape(term.places.shape)
-        precision = self.parameters.prior_scale[distinct] ** -2.0
+        precision = self.parameters.precision[distinct]
         matrix, vector = np.diag(precision), precision * (self.parameters.prior_loc[distinct] - q[distinct])
         for place, expert in enumerate(term.experts):
             own = where[place]
