@@ -56,7 +56,7 @@ def test_em_goes_up_from_a_trained_network(seed: int) -> None:
         warnings.simplefilter("ignore", bm.FitWarning)
         found = bm.fit(model, data.X, data.y, bm.EM(seed=1), start=trained, progress=False)
     assert found.log_posterior > trained.log_posterior
-    assert found.status.converged or found.status.sentence.startswith("Not converged. Log posterior")
+    assert found.status.converged or "not_stationary" in found.status.codes
 
 
 @pytest.mark.full
@@ -68,7 +68,7 @@ def test_bishop_ten_thousand_rows(sample: int) -> None:
 
 
 @pytest.mark.full
-def test_sin_inverse_is_no_worse_than_by_pytorch() -> None:
+def test_sin_inverse_is_within_error_of_pytorch() -> None:
     # torch 2.13, two layers of 32, SiLU, 10 components, AdamW with a cosine schedule, gradient clipping, means begun
     # along y, 300 epochs, best weights by 1000 held-out rows; on these samples, once each, on average 0.0266 below the
     # bound with a first step of 0.003, 0.0294 with 0.01
